@@ -1,0 +1,45 @@
+"""Knowledge distillation for models built with OpenMMLab."""
+
+from pathlib import Path
+
+from mmkd.utils.compat import check_versions, register_packages
+from mmkd.version import __version__, version_info
+
+check_versions()
+register_packages()
+
+# Registers every module of mmkd; they import neither mmdet, mmseg nor mmpretrain.
+from mmkd import engine, methods, mixers, models  # noqa: E402
+
+__all__ = [
+    '__version__',
+    'config',
+    'engine',
+    'methods',
+    'mixers',
+    'models',
+    'version_info',
+]
+
+
+def config(name: str) -> str:
+    """Return the path of a config that mmkd ships.
+
+    It serves as ``_base_ = __import__('mmkd').config('pskd/retinanet_r101_r50_coco.py')``.
+
+    Args:
+        name: Path below ``configs/``.
+
+    Raises:
+        FileNotFoundError: There is no such config; the nearest names are listed.
+    """
+    from mmkd.utils.errors import did_you_mean
+
+    package = Path(__file__).resolve().parent
+    known: list[str] = []
+    for root in (package / '.mim' / 'configs', package.parent / 'configs'):
+        if (root / name).is_file():
+            return str(root / name)
+        if root.is_dir():
+            known += [str(path.relative_to(root)) for path in root.rglob('*.py')]
+    raise FileNotFoundError(f'mmkd has no config {name!r}{did_you_mean(name, known)}')

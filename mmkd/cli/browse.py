@@ -1,0 +1,121 @@
+"""Pictures of training batches as student and teacher see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner, set_random_seed
+
+from mmkd.cli.draw import (
+    Palette,
+    class_legend,
+    denormalize,
+    draw_borders,
+    draw_sample,
+    sources_of,
+)
+from mmkd.mixers import Mixer, View
+from mmkd.models.distiller import KEY, build
+from mmkd.models.teacher import build_plain
+from mmkd.utils.errors import ConfigError
+from mmkd.utils.plain import is_distilled, plain_config
+
+COLUMNS = 4
+
+
+def browse(cfg: Config, out: Path, batches: int = 2, images: int = 8, seed: int = 0) -> list[Path]:
+    """Write one picture for each of the first training batches.
+
+    Args:
+        cfg: A distillation config, or a plain one.
+        out: Folder of the pictures.
+        batches: How many batches. Defaults to 2.
+        images: How many images of a batch at most. Defaults to 8.
+        seed: Seed of augmentation, order and mixing. Defaults to 0.
+
+    Returns:
+        Paths of the pictures.
+
+    Raises:
+        ConfigError: The config has no training data, or the mixer cannot work with them.
+    """
+    if not cfg.get('train_dataloader'):
+        raise ConfigError('train_dataloader', 'the config has none')
+    out.mkdir(parents=True, exist_ok=True)
+    distill = (cfg.model.get('distill') or {}) if is_distilled(cfg) else {}
+    preprocessor, loader, views = view_batches(cfg, distill, seed)
+    palette = Palette(loader.dataset.metainfo)
+    paths = []
+    for number, view in zip(range(batches), views):
+        with_teacher = bool(distill.get('teacher'))
+        figure = draw_view(view, preprocessor, palette, images, with_teacher)
+        paths.append(out / f'batch_{number}.png')
+        figure.savefig(paths[-1], dpi=130)
+    return paths
+
+
+def view_batches(cfg: Config, distill: Any, seed: int) -> tuple[Any, Any, Iterator[View]]:
+    """Return the student's preprocessor, the training data and the views of their batches."""
+    set_random_seed(seed)
+    student = build_plain(plain_config(cfg), 'model')
+    mixer = build(distill['mixer'], Mixer, f'{KEY}.mixer') if distill.get('mixer') else None
+    if mixer is not None and mixer.num_classes is None:
+        mixer.num_classes = getattr(getattr(student, 'head', None), 'num_classes', None)
+    # Workers would start, and be thrown away, for a few batches.
+    dataloader = dict(cfg.train_dataloader.to_dict(), num_workers=0, persistent_workers=False)
+    dataloader.pop('prefetch_factor', None)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+        loader = Runner.build_dataloader(dataloader, seed=seed)
+
+    def views() -> Iterator[View]:
+        for iteration, data in enumerate(loader):
+            with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+                data = student.data_preprocessor(data, True)
+            inputs, samples = data['inputs'], data['data_samples']
+            if mixer is None:
+                yield View.plain(inputs, samples)
+            else:
+                yield mixer.mix(inputs, samples, iteration)
+
+    return student.data_preprocessor, loader, views()
+
+
+def draw_view(
+    view: View, preprocessor: Any, palette: Palette, images: int, with_teacher: bool
+) -> Any:
+    """Return a figure of a view: the student's images and, below each, the teacher's."""
+    from matplotlib.figure import Figure
+
+    shown = [('student', view.inputs, view.data_samples)]
+    if with_teacher:
+        shown.append(('teacher', view.teacher_inputs, view.teacher_samples))
+    count = min(images, len(view.inputs))
+    columns = min(COLUMNS, count)
+    rows = -(-count // columns) * len(shown)
+    ratio = view.inputs.shape[-2] / view.inputs.shape[-1]
+    text = 0.75 if any('gt_label' in sample for sample in view.data_samples or ()) else 0.25
+    figure = Figure(
+        figsize=(2.9 * columns, (2.9 * ratio + text) * rows + 0.4), layout='constrained'
+    )
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis('off')
+    for offset, (who, inputs, samples) in enumerate(shown):
+        pictures = denormalize(inputs[:count], preprocessor)
+        mixed = who == 'student' or view.teacher_on_mixed
+        for i in range(count):
+            axes = grid[i // columns * len(shown) + offset, i % columns]
+            axes.axis('on')
+            draw_sample(axes, pictures[i], samples[i] if samples else None, palette)
+            title = f'image {i}, {who}'
+            if mixed and view.parts:
+                draw_borders(axes, view, i)
+                title += f': {sources_of(view, i)}'
+            axes.set_title(title, fontsize=8)
+    if any('gt_sem_seg' in sample for sample in view.data_samples or ()):
+        class_legend(figure, palette)
+    return figure

@@ -1,0 +1,214 @@
+"""Pictures of labelled images, for the tools.
+
+One way for the data samples of mmdet, mmseg and mmpretrain, small images included: their own
+visualizers write text in pixels of the image, which 32-pixel images have no room for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmkd.models.renormalize import reverses_channels, statistics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from mmkd.mixers import View
+
+IGNORE = 255  # label of pixels that count nowhere
+BORDER = '#ffffff'
+
+
+class Palette:
+    """Names and colours of the classes of a data set.
+
+    Args:
+        metainfo: The ``metainfo`` of a data set, with ``classes`` and ``palette`` at best.
+    """
+
+    def __init__(self, metainfo: Any) -> None:
+        self.classes = list(metainfo.get('classes') or ())
+        self._colours = metainfo.get('palette')
+
+    def name(self, label: int) -> str:
+        """Return the name of a class."""
+        return str(self.classes[label]) if 0 <= label < len(self.classes) else str(label)
+
+    def colour(self, label: int) -> tuple[float, float, float]:
+        """Return the colour of a class, each channel in 0..1."""
+        if self._colours is not None and label < len(self._colours):
+            red, green, blue = self._colours[label]
+            return red / 255, green / 255, blue / 255
+        import matplotlib
+
+        return matplotlib.colormaps['tab20'](label % 20)[:3]
+
+
+def denormalize(inputs: Tensor, preprocessor: Any) -> np.ndarray:
+    """Turn a preprocessed batch back into pictures.
+
+    Args:
+        inputs: Batch (N, C, H, W), C = 1 or 3.
+        preprocessor: The data preprocessor that made it from BGR images.
+
+    Returns:
+        uint8 RGB, (N, H, W, 3).
+    """
+    mean, std = statistics(preprocessor)
+    images = (inputs.detach().cpu().double() * std + mean)[:, : max(len(mean), 1)]
+    if not reverses_channels(preprocessor):
+        images = images.flip(1)
+    images = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
+    return images.round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def draw_sample(
+    axes: Axes,
+    image: np.ndarray,
+    sample: Any,
+    palette: Palette,
+    side: str = 'gt',
+    score: float = 0.3,
+) -> None:
+    """Draw an image with its boxes, masks, label map or class.
+
+    Args:
+        axes: Where to draw.
+        image: uint8 RGB, (H, W, 3).
+        sample: A data sample of mmdet, mmseg or mmpretrain. None draws the image alone.
+        palette: Names and colours of the classes.
+        side: ``'gt'`` for the labels, ``'pred'`` for the predictions. Defaults to ``'gt'``.
+        score: Boxes that are predicted with a smaller score are left out. Defaults to 0.3.
+    """
+    axes.imshow(image, interpolation='nearest')
+    axes.set(
+        xticks=[], yticks=[], xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5)
+    )
+    if sample is None:
+        return
+    if f'{side}_sem_seg' in sample:
+        draw_label_map(axes, sample.get(f'{side}_sem_seg').data, palette)
+    if side == 'gt' and 'ignored_instances' in sample:
+        draw_instances(axes, sample.ignored_instances, palette, ignored=True)
+    if f'{side}_instances' in sample:
+        instances = sample.get(f'{side}_instances')
+        if 'scores' in instances:
+            instances = instances[instances.scores > score]
+        draw_instances(axes, instances, palette)
+    if f'{side}_score' in sample or f'{side}_label' in sample:
+        draw_class(axes, sample, palette, side)
+
+
+def draw_instances(axes: Axes, instances: Any, palette: Palette, ignored: bool = False) -> None:
+    """Draw boxes (dashed grey where they are ignored) and outlines of masks."""
+    from matplotlib.patches import Rectangle
+
+    boxes = instances.bboxes
+    boxes = (boxes if isinstance(boxes, Tensor) else boxes.tensor).cpu().numpy()
+    labels = instances.labels.tolist() if 'labels' in instances else [0] * len(boxes)
+    height = axes.get_ylim()[0]
+    for i, (x1, y1, x2, y2) in enumerate(boxes):
+        colour: Any = '#bbbbbb' if ignored else palette.colour(labels[i])
+        style = '--' if ignored else '-'
+        axes.add_patch(
+            Rectangle(
+                (x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, ec=colour, lw=1.5, ls=style
+            )
+        )
+        text = 'ignored' if ignored else palette.name(labels[i])
+        if 'scores' in instances:
+            text += f' {float(instances.scores[i]):.2f}'
+        axes.text(
+            x1, y1, text, fontsize=6, color='white', clip_on=True,
+            va='bottom' if y1 > 0.06 * height else 'top',
+            bbox=dict(facecolor=colour, edgecolor='none', pad=0.6, alpha=0.85),
+        )  # fmt: skip
+    if 'masks' in instances and len(boxes):
+        masks = instances.masks
+        maps = masks.cpu().numpy() if isinstance(masks, Tensor) else masks.to_ndarray()
+        for mask, label in zip(maps, labels):
+            if mask.any() and not mask.all():
+                axes.contour(
+                    mask.astype(float), [0.5], colors=[palette.colour(label)], linewidths=1
+                )
+
+
+def draw_label_map(axes: Axes, labels: Tensor, palette: Palette) -> None:
+    """Lay a label map (1, H, W) over an image; ignored pixels become black."""
+    values = labels.squeeze(0).cpu().numpy()
+    overlay = np.zeros((*values.shape, 4))
+    for label in np.unique(values).tolist():
+        if label == IGNORE:
+            overlay[values == label] = 0, 0, 0, 0.8
+        elif palette.name(label) != 'background':
+            overlay[values == label] = *palette.colour(label), 0.55
+    axes.imshow(overlay, interpolation='nearest')
+
+
+def draw_class(axes: Axes, sample: Any, palette: Palette, side: str) -> None:
+    """Write the class, or the three largest soft labels, under an image."""
+    known = sample.get('gt_label').tolist() if 'gt_label' in sample else None
+    colour = 'black'
+    if side == 'pred':
+        label = int(sample.pred_label.flatten()[0])
+        text = f'{palette.name(label)} {float(sample.pred_score.max()):.2f}'
+        colour = 'black' if known is None else 'green' if label in known else 'crimson'
+    elif 'gt_score' in sample:
+        top = sample.gt_score.cpu().topk(min(3, len(sample.gt_score)))
+        pairs = zip(top.values.tolist(), top.indices.tolist())
+        text = '\n'.join(f'{value:.2f} {palette.name(i)}' for value, i in pairs if value > 0.005)
+    else:
+        text = ', '.join(palette.name(i) for i in known or ())
+    axes.set_xlabel(text, fontsize=7, color=colour)
+
+
+def draw_borders(axes: Axes, view: View, index: int) -> None:
+    """Draw where the parts of one mixed image meet, whatever mixer made it.
+
+    Args:
+        axes: Where the image is.
+        view: The view that it is of. Parts without regions (MixUp) have no borders.
+        index: Number of the image in the batch.
+    """
+    from matplotlib.collections import LineCollection
+
+    if not view.parts or not view.regional:
+        return
+    owner = torch.stack([part.weight[index, 0] for part in view.parts]).argmax(0).cpu().numpy()
+    ys, xs = np.nonzero(owner[:, 1:] != owner[:, :-1])
+    lines = [((x + 0.5, y - 0.5), (x + 0.5, y + 0.5)) for y, x in zip(ys, xs)]
+    ys, xs = np.nonzero(owner[1:] != owner[:-1])
+    lines += [((x - 0.5, y + 0.5), (x + 0.5, y + 0.5)) for y, x in zip(ys, xs)]
+    axes.add_collection(LineCollection(lines, colors='black', linewidths=2.2))
+    axes.add_collection(LineCollection(lines, colors=BORDER, linewidths=1.1))
+
+
+def sources_of(view: View, index: int) -> str:
+    """Word what one mixed image is made of."""
+    shares: dict[int, float] = {}
+    for part, share in zip(view.parts, view.shares()):
+        source = int(part.source[index])
+        shares[source] = shares.get(source, 0.0) + float(share[index])
+    shown = [f'{share:.0%} image {source}' for source, share in shares.items() if share > 0]
+    return ' + '.join(shown) if len(shown) > 1 else 'not mixed'
+
+
+def class_legend(figure: Any, palette: Palette, used: Sequence[int] | None = None) -> None:
+    """Put the colours of the classes under a figure."""
+    from matplotlib.patches import Patch
+
+    labels = range(len(palette.classes)) if used is None else used
+    handles = [
+        Patch(color=palette.colour(i), label=palette.name(i))
+        for i in labels
+        if palette.name(i) != 'background'
+    ]
+    if handles:
+        figure.legend(
+            handles=handles, loc='outside lower center', ncols=min(len(handles), 8), fontsize=8
+        )

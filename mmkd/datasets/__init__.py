@@ -1,0 +1,1 @@
+"""Data made by the project itself; see :mod:`mmkd.datasets.shapes`."""

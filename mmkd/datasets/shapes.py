@@ -1,0 +1,273 @@
+"""Sample data that the project makes for itself: coloured shapes on textured backgrounds.
+
+``python -m mmkd.datasets.shapes --out data/shapes`` writes, from the same scenes::
+
+    data/shapes/
+      img_dir/{train,val,test}/000000.png           pictures
+      ann_dir/{train,val,test}/000000.png           label maps, 0 background, 1.. the classes
+      annotations/instances_{train,val,test}.json   COCO boxes and polygons of the visible parts
+      cls/{train,val,test}/<class>/000000_0.png     crops round single objects
+      shapes.json                                   settings and counts
+
+Pixels and annotations depend on the settings alone. Shapes occlude each other, hexagons and
+flattened circles look alike, and colour says nothing about the class, so that a small model is
+worse than a big one.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmkd.datasets.shapes_scene import CLASSES, SPLITS, Scene, draw_scene, resize
+
+VERSION = 2  # raise it when the same settings give other pictures
+GENERATOR = 'mmkd.datasets.shapes'  # spelt out: __name__ is '__main__' under python -m
+MARKER = 'shapes.json'
+FOLDERS = ('img_dir', 'ann_dir', 'annotations', 'cls')
+CONTOUR_SCALE = 4  # masks are enlarged by this before tracing, to follow the pixels' borders
+
+
+class ForeignFolderError(RuntimeError):
+    """The output folder holds something that this generator must not replace."""
+
+
+@dataclass(frozen=True)
+class ShapesSettings:
+    """What determines the data set.
+
+    Attributes:
+        num_train: Scenes for training. Defaults to 800.
+        num_val: Scenes for choosing settings. Defaults to 100.
+        num_test: Scenes for the final numbers. Defaults to 200.
+        size: Side of a scene in pixels. Defaults to 160.
+        crop_size: Side of a classification crop in pixels. Defaults to 32.
+        seed: Seed of everything. Defaults to 0.
+    """
+
+    num_train: int = 800
+    num_val: int = 100
+    num_test: int = 200
+    size: int = 160
+    crop_size: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ('num_train', 'num_val', 'num_test'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
+        if self.size < 96:
+            raise ValueError(f'size must be at least 96 pixels, got {self.size}')
+        if self.crop_size < 8:
+            raise ValueError(f'crop_size must be at least 8 pixels, got {self.crop_size}')
+        if self.seed < 0:
+            raise ValueError(f'seed must not be negative, got {self.seed}')
+
+    def count(self, split: str) -> int:
+        """Number of scenes of a split."""
+        return {'train': self.num_train, 'val': self.num_val, 'test': self.num_test}[split]
+
+
+def mask_to_polygons(mask: np.ndarray) -> list[list[float]]:
+    """Outlines of a mask without holes.
+
+    Args:
+        mask: bool, (H, W).
+
+    Returns:
+        One flat list x1, y1, x2, y2, … in pixels for each connected part.
+    """
+    large = mask.astype(np.uint8).repeat(CONTOUR_SCALE, axis=0).repeat(CONTOUR_SCALE, axis=1)
+    contours = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
+    return [((c.reshape(-1) + 0.5) / CONTOUR_SCALE).tolist() for c in contours]
+
+
+def coco_annotations(scene: Scene, image_id: int, first_id: int) -> list[dict]:
+    """COCO annotations of a scene: box, polygons and area of each visible part."""
+    boxes = scene.boxes().tolist()
+    return [
+        dict(
+            id=first_id + i,
+            image_id=image_id,
+            category_id=label + 1,
+            bbox=boxes[i],
+            area=int(scene.masks[i].sum()),
+            segmentation=mask_to_polygons(scene.masks[i]),
+            iscrowd=0,
+        )
+        for i, label in enumerate(scene.labels)
+    ]
+
+
+def object_crops(scene: Scene, crop_size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """One square crop with some surroundings round each object, the object a little off its middle.
+
+    Args:
+        scene: The scene.
+        crop_size: Side of the crops in pixels.
+        rng: Source of the offsets.
+
+    Returns:
+        uint8 pictures, each (crop_size, crop_size, 3).
+    """
+    size = len(scene.image)
+    crops = []
+    for x, y, width, height in scene.boxes().tolist():
+        side = min(size, int(max(width, height) * (1.15 + 0.35 * rng.random())))
+        shift = (rng.random(2) - 0.5) * 0.2 * side
+        left = min(max(int(x + (width - side) / 2 + shift[0]), 0), size - side)
+        top = min(max(int(y + (height - side) / 2 + shift[1]), 0), size - side)
+        crops.append(resize(scene.image[top : top + side, left : left + side], crop_size))
+    return crops
+
+
+def _write_png(path: Path, image: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), image):
+        raise OSError(f'cannot write {path}')
+
+
+def _write_split(root: Path, split: str, settings: ShapesSettings) -> int:
+    """Writes one split below ``root``; returns the number of its objects."""
+    for folder in ('img_dir', 'ann_dir'):
+        (root / folder / split).mkdir(parents=True)
+    for name in CLASSES:
+        (root / 'cls' / split / name).mkdir(parents=True)
+    images: list[dict] = []
+    annotations: list[dict] = []
+    for index in range(settings.count(split)):
+        scene = draw_scene(settings.seed, split, index, settings.size)
+        name = f'{index:06d}.png'
+        _write_png(root / 'img_dir' / split / name, scene.image)
+        _write_png(root / 'ann_dir' / split / name, scene.label_map())
+        images.append(dict(id=index + 1, file_name=name, width=settings.size, height=settings.size))
+        annotations += coco_annotations(scene, index + 1, len(annotations) + 1)
+        seeds = [settings.seed, SPLITS.index(split), index, 1]  # 1: not the scene's own stream
+        rng = np.random.Generator(np.random.PCG64(seeds))
+        crops = object_crops(scene, settings.crop_size, rng)
+        for i, (label, crop) in enumerate(zip(scene.labels, crops, strict=True)):
+            _write_png(root / 'cls' / split / CLASSES[label] / f'{index:06d}_{i}.png', crop)
+    (root / 'annotations').mkdir(exist_ok=True)
+    categories = [dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)]
+    content = dict(images=images, annotations=annotations, categories=categories)
+    (root / 'annotations' / f'instances_{split}.json').write_text(json.dumps(content))
+    return len(annotations)
+
+
+def _read_marker(root: Path) -> dict | None:
+    try:
+        marker = json.loads((root / MARKER).read_text())
+    except (OSError, ValueError):
+        return None
+    return marker if isinstance(marker, dict) and marker.get('generator') == GENERATOR else None
+
+
+def _marker(settings: ShapesSettings, objects: dict[str, int]) -> dict:
+    return dict(
+        generator=GENERATOR,
+        version=VERSION,
+        classes=CLASSES,
+        settings=asdict(settings),
+        objects=objects,
+    )
+
+
+def _is_complete(root: Path, marker: dict, settings: ShapesSettings) -> bool:
+    def count(pattern: str) -> int:
+        return sum(1 for _ in root.glob(pattern))
+
+    return all(
+        count(f'img_dir/{split}/*.png') == settings.count(split)
+        and count(f'ann_dir/{split}/*.png') == settings.count(split)
+        and count(f'cls/{split}/*/*.png') == marker['objects'].get(split)
+        and (root / 'annotations' / f'instances_{split}.json').is_file()
+        for split in SPLITS
+    )
+
+
+def make_shapes(
+    out: str | os.PathLike, settings: ShapesSettings | None = None, force: bool = False
+) -> bool:
+    """Writes the data set, or does nothing when it is there already.
+
+    Args:
+        out: Folder of the data set; made when it is missing.
+        settings: What to generate. Defaults to ``ShapesSettings()``.
+        force: Replace a data set of this generator that has other settings. Defaults to False.
+
+    Returns:
+        True when something was written.
+
+    Raises:
+        ForeignFolderError: ``out`` has other content, or shapes of other settings and no force.
+    """
+    settings = settings or ShapesSettings()
+    root = Path(out)
+    marker = _read_marker(root)
+    if marker is None and root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise ForeignFolderError(
+            f'{root} exists and was not made by mmkd.datasets.shapes; choose another --out'
+        )
+    if marker is not None:
+        same = marker['version'] == VERSION and marker['settings'] == asdict(settings)
+        if same and _is_complete(root, marker, settings):
+            return False
+        if not (same or force or marker['objects'] == {}):
+            raise ForeignFolderError(
+                f'{root} holds shapes of version {marker["version"]} with {marker["settings"]}, '
+                f'asked for is version {VERSION} with {asdict(settings)}; '
+                'choose another --out, or replace it with --force'
+            )
+    root.mkdir(parents=True, exist_ok=True)
+    # Beside the target, so that folders can be moved; an interrupted run leaves no half data set.
+    partial = Path(tempfile.mkdtemp(prefix='.mmkd-shapes-', dir=root.resolve().parent))
+    try:
+        objects = {split: _write_split(partial, split, settings) for split in SPLITS}
+        # No objects: this folder is ours and incomplete, may be replaced next time.
+        (root / MARKER).write_text(json.dumps(_marker(settings, {})))
+        for folder in FOLDERS:
+            shutil.rmtree(root / folder, ignore_errors=True)
+            os.replace(partial / folder, root / folder)
+        (root / MARKER).write_text(json.dumps(_marker(settings, objects), indent=1))
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return True
+
+
+def main(args: list[str] | None = None) -> None:
+    """Command line; see the module's docstring."""
+    default = ShapesSettings()
+    parser = argparse.ArgumentParser(
+        prog='python -m mmkd.datasets.shapes',
+        description='Generates the sample data: coloured shapes for three tasks.',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument('--out', default='data/shapes', help='folder of the data set')
+    parser.add_argument('--force', action='store_true', help='replace shapes of other settings')
+    helps = dict(
+        num_train='scenes for training',
+        num_val='scenes for choosing settings',
+        num_test='scenes for the final numbers',
+        size='side of a scene in pixels',
+        crop_size='side of a classification crop in pixels',
+        seed='seed of everything',
+    )
+    for name, text in helps.items():
+        flag = '--' + name.replace('_', '-')
+        parser.add_argument(flag, type=int, default=getattr(default, name), help=text)
+    values = vars(parser.parse_args(args))
+    out, force = values.pop('out'), values.pop('force')
+    try:
+        written = make_shapes(out, ShapesSettings(**values), force)
+    except (ForeignFolderError, ValueError, OSError) as error:
+        parser.exit(2, f'error: {error}\n')
+    print(f'{out}: {"written" if written else "already there, nothing to do"}')
+
+
+if __name__ == '__main__':
+    main()

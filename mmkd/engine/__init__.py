@@ -1,0 +1,3 @@
+from mmkd.engine.hooks import DistillHook, ProgressHook
+
+__all__ = ['DistillHook', 'ProgressHook']

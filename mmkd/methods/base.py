@@ -1,0 +1,184 @@
+"""Base class of every distillation method."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from mmkd.methods.schedule import Schedule
+from mmkd.mixers.view import View
+from mmkd.models.adapters import Adapter
+from mmkd.models.taps import Tap, TapConfig
+from mmkd.utils import ConfigError
+
+# What a method reads: a list of tensors, or a dict of lists where its taps are a dict.
+Tensors = list[Tensor] | dict[str, list[Tensor]]
+Taps = tuple[Tap, ...] | dict[str, tuple[Tap, ...]]
+
+
+class Method(nn.Module):
+    """A distillation method: it declares what it reads and returns a dict of losses.
+
+    A subclass implements :meth:`forward` and, if it owns parameters whose shapes depend on the
+    tapped tensors, :meth:`build`.
+
+    Shapes in this package: N batch, C channels, H × W map, K classes, L levels, P patches.
+
+    Args:
+        student: Tap of the student: a module path, ``dict(module=…, source=…, levels=…,
+            tokens=…)``, or a list of them. A dict of names to taps is read as a dict.
+        teacher: The same for the teacher; ``'name:path'`` where there are several teachers.
+            Defaults to None, a method without teacher.
+        levels: Which of the tapped tensors to use, on both sides. Defaults to None, all.
+        weight: Weight of the method's losses: a number or a
+            :class:`~mmkd.methods.schedule.Schedule`. Defaults to 1.0.
+        warmup_iters: Linear warm-up of the weight. Defaults to 0.
+    """
+
+    #: Whether the teacher's tensors arrive as those of the mixed batch. A method that wants the
+    #: clean batch's sets it to False and calls ``view.simulate`` or ``view.mixture`` itself.
+    simulate: bool = True
+
+    def __init__(
+        self,
+        student: TapConfig | Mapping[str, TapConfig] | None = None,
+        teacher: TapConfig | Mapping[str, TapConfig] | None = None,
+        levels: Sequence[int] | None = None,
+        weight: Any = 1.0,
+        warmup_iters: int = 0,
+    ) -> None:
+        super().__init__()
+        self.key = ''  # config key, set by the distiller
+        self._taps_config: dict[str, Any] = dict(student=student, teacher=teacher, levels=levels)
+        self._weight = (weight, warmup_iters)
+        self.student_taps: Taps = ()
+        self.teacher_taps: Taps = ()
+
+    def configure(self, key: str) -> None:
+        """Check what needs no model: taps and weight. Called once by the distiller.
+
+        Args:
+            key: Config key of this method, for error messages.
+        """
+        self.key = key
+        self.schedule = Schedule.parse(self._weight[0], f'{key}.weight', self._weight[1])
+        self.student_taps = self._parse('student')
+        self.teacher_taps = self._parse('teacher')
+
+    def _parse(self, side: str) -> Taps:
+        config, levels = self._taps_config[side], self._taps_config['levels']
+        key = f'{self.key}.{side}'
+        if config is None:
+            return ()
+        if isinstance(config, Mapping) and 'module' not in config:
+            return {name: Tap.parse(v, levels, f'{key}.{name}') for name, v in config.items()}
+        return Tap.parse(config, levels, key)
+
+    def build(self, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]) -> None:
+        """Create parameters from the tensors of a small probe batch. Called once, before training.
+
+        Args:
+            student: What the student's taps yield on the probe.
+            teacher: What the teacher's taps yield.
+            teachers: The teachers by name (``''`` for a single one).
+
+        Raises:
+            ConfigError: The tensors do not fit.
+        """
+
+    def build_adapters(self, student: Tensors, teacher: Tensors) -> nn.ModuleList:
+        """Return one adapter for each pair of maps.
+
+        Raises:
+            ConfigError: There are more maps on one side, or something is no map.
+        """
+        assert isinstance(student, list) and isinstance(teacher, list)
+        self.check_pairs(student, teacher, ndim=4)
+        return nn.ModuleList(Adapter(s.shape[1], t.shape[1]) for s, t in zip(student, teacher))
+
+    def check_pairs(self, student: Sequence[Tensor], teacher: Sequence[Tensor], ndim: int) -> None:
+        """Check that both sides yield as many tensors, each with ``ndim`` dimensions.
+
+        Raises:
+            ConfigError: They do not.
+        """
+        shapes = [[tuple(t.shape[1:]) for t in side] for side in (student, teacher)]
+        if len(student) != len(teacher):
+            raise ConfigError(
+                f'{self.key}.levels',
+                f'the student yields {len(student)} tensors {shapes[0]} and the teacher '
+                f'{len(teacher)} {shapes[1]}; choose levels that correspond',
+            )
+        for s, t in zip(student, teacher):
+            if s.ndim != ndim or t.ndim != ndim:
+                raise ConfigError(
+                    f'{self.key}.student',
+                    f'cannot align {tuple(s.shape)} with {tuple(t.shape)}: {ndim} dimensions are '
+                    'expected (for token sequences use dict(module=…, tokens=True))',
+                )
+            if s.shape[2:] != t.shape[2:]:
+                print_log(
+                    f"{self.key}: the student's map of {tuple(s.shape[2:])} cells is interpolated "
+                    f"to the teacher's {tuple(t.shape[2:])} (on the probe batch); tap maps of the "
+                    'same stride where there are some',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+
+    def run(self, student: Tensors, teacher: Tensors, view: View) -> dict[str, Tensor]:
+        """Return the losses of one step, with the teacher's tensors simulated if need be."""
+        if self.simulate:
+            teacher = apply(view.simulate, teacher)
+        return self(student, teacher, view)
+
+    def forward(self, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
+        """Return the method's losses, unweighted.
+
+        Args:
+            student: Tensors of the student's taps, fp32, with gradients.
+            teacher: Tensors of the teacher's taps, fp32, without; of the mixed batch if
+                ``simulate``.
+            view: What this step looks at.
+
+        Returns:
+            Scalars by name; they are logged as ``distill.<method>.loss_<name>``.
+        """
+        raise NotImplementedError
+
+    def unused(self) -> Tensor | None:
+        """Return a zero that touches every parameter, for steps without this method.
+
+        DDP without a search for unused parameters needs every parameter in every graph.
+        """
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        if not parameters:
+            return None
+        return sum(
+            (p.sum() * 0.0 for p in parameters), torch.zeros((), device=parameters[0].device)
+        )
+
+
+def apply(function: Any, tensors: Tensors) -> Tensors:
+    """Apply a function to every tensor of a list or of a dict of lists."""
+    if isinstance(tensors, dict):
+        return {name: [function(t) for t in kept] for name, kept in tensors.items()}
+    return [function(t) for t in tensors]
+
+
+def all_taps(taps: Taps, key: str) -> list[tuple[Tap, str]]:
+    """List the taps of one side with their config keys."""
+    if isinstance(taps, dict):
+        return [(tap, f'{key}.{name}') for name, kept in taps.items() for tap in kept]
+    return [(tap, key) for tap in taps]
+
+
+def gather(taps: Taps, tensors: Mapping[Tap, list[Tensor]]) -> Tensors:
+    """Return the tensors in the structure of the taps."""
+    if isinstance(taps, dict):
+        return {name: [t for tap in kept for t in tensors[tap]] for name, kept in taps.items()}
+    return [t for tap in taps for t in tensors[tap]]

@@ -1,0 +1,66 @@
+"""Feature mimicking: FitNet hints, plain or standardised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from mmkd.functional import mimic_loss, standardize
+from mmkd.methods.base import Method, Tensors
+from mmkd.mixers.view import View
+from mmkd.registry import MODELS
+
+
+@MODELS.register_module()
+class FeatureMimic(Method):
+    """Pull the student's maps towards the teacher's, level by level.
+
+    ``L = Σ_l mean (φ_l(F_s^l) - F_t^l)²`` or, standardised,
+    ``L = Σ_l ½ mean (std(φ_l(F_s^l)) - std(F_t^l))²``, where φ is a 1×1 convolution if the
+    channels differ and nothing otherwise.
+
+    Source: FitNet, Romero et al., ICLR 2015, eq. 3; PKD, Cao et al., NeurIPS 2022, eq. 4-5.
+
+    Args:
+        student: Tap of L maps (N, C_student, H, W).
+        teacher: Tap of L maps (N, C_teacher, H, W).
+        normalize: Standardise every channel over N, H and W on both sides, which removes the
+            difference in scale. Defaults to False.
+        interior_only: Leave out the cells within so many cells of a patch border of a mixed image,
+            where the teacher's cell has seen what the student's cannot. Defaults to 0.
+        **kwargs: See :class:`~mmkd.methods.base.Method`.
+
+    Deviations: FitNet trains the hint in a stage of its own; here it is one of the losses.
+    """
+
+    def __init__(
+        self,
+        student: Any,
+        teacher: Any,
+        normalize: bool = False,
+        interior_only: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(student, teacher, **kwargs)
+        self.normalize = normalize
+        self.interior_only = interior_only
+
+    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+        """Create the adapters."""
+        self.adapters = self.build_adapters(student, teacher)
+
+    def forward(
+        self, student: list[Tensor], teacher: list[Tensor], view: View
+    ) -> dict[str, Tensor]:
+        """Return ``mimic``, the sum over the levels."""
+        total = student[0].new_zeros(())
+        for adapter, s, t in zip(self.adapters, student, teacher):
+            size = tuple(t.shape[-2:])
+            s = adapter(s, size)  # (N, C_teacher, H, W)
+            mask = view.interior(size, self.interior_only)
+            if self.normalize:
+                total = total + 0.5 * mimic_loss(standardize(s), standardize(t), mask)
+            else:
+                total = total + mimic_loss(s, t, mask)
+        return dict(mimic=total)

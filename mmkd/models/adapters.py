@@ -1,0 +1,45 @@
+"""Adapters: make a student tensor comparable with the teacher's."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Adapter(nn.Module):
+    """Match a student map to a teacher map.
+
+    A 1×1 convolution only where the channels differ, bilinear interpolation only where the sizes
+    do. Nothing of it is part of the exported student.
+
+    Args:
+        student_channels: Channels of the student's map.
+        teacher_channels: Channels of the teacher's map.
+    """
+
+    def __init__(self, student_channels: int, teacher_channels: int) -> None:
+        super().__init__()
+        self.project: nn.Module = nn.Identity()
+        if student_channels != teacher_channels:
+            self.project = nn.Conv2d(student_channels, teacher_channels, 1)
+            nn.init.kaiming_normal_(self.project.weight, mode='fan_out')
+            nn.init.zeros_(self.project.bias)
+
+    def forward(self, student: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return the student's map with the teacher's channels and size.
+
+        Args:
+            student: Map (N, C_student, H, W).
+            size: The teacher's (H, W).
+
+        Returns:
+            Map (N, C_teacher, *size).
+        """
+        return resize_to(self.project(student), size)
+
+
+def resize_to(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Interpolate a map (N, C, H, W) bilinearly to ``size`` unless it has that size."""
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size=size, mode='bilinear', align_corners=False)

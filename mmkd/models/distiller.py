@@ -1,0 +1,245 @@
+"""The distiller: one distillation step, and everything that belongs to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from mmengine.logging import MessageHub
+from torch import Tensor, nn
+
+from mmkd.methods.base import Method, all_taps, gather
+from mmkd.mixers.base import Mixer
+from mmkd.mixers.view import View
+from mmkd.models.arguments import KEY, build, check_arguments, teacher_configs, unknown_teacher
+from mmkd.models.first_step import FirstStep
+from mmkd.models.probe import probe_batch, run_probe
+from mmkd.models.renormalize import Renormalizer
+from mmkd.models.taps import Tap, TapReader
+from mmkd.models.teacher import Teacher
+from mmkd.utils import ConfigError, did_you_mean
+
+ARGUMENTS = ('teacher', 'inherit', 'mixer', 'methods', 'probe_size')
+
+
+class Distiller(nn.Module):
+    """Teachers, mixer and methods of a student, as a child module of it.
+
+    Its parameters (adapters) are trained with the student's. In the student's state dict it is
+    invisible; ``distiller.state_dict()`` itself is complete, for resuming.
+
+    Args:
+        student: The model that is trained; it is probed but not kept.
+        teacher: Arguments of :class:`~mmkd.models.teacher.Teacher`, or a dict of names to such
+            arguments. Defaults to None.
+        inherit: Parts of the teacher, such as ``('neck', 'bbox_head')``, of which the student
+            copies every entry of equal shape before training. Defaults to ().
+        mixer: Config of a batch mixer. Defaults to None.
+        methods: Configs of the methods by name. Defaults to None.
+        probe_size: Height and width of the small batch that measures the tapped tensors at build
+            time. Defaults to (128, 128).
+
+    Raises:
+        ConfigError: Something cannot work; the message names the config key.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: Mapping[str, Any] | None = None,
+        inherit: tuple[str, ...] = (),
+        mixer: Mapping[str, Any] | None = None,
+        methods: Mapping[str, Any] | None = None,
+        probe_size: tuple[int, int] = (128, 128),
+    ) -> None:
+        super().__init__()
+        self.inherit = (inherit,) if isinstance(inherit, str) else tuple(inherit)
+        self.first_step: FirstStep | None = None
+        self.probe_size = (probe_size[0], probe_size[1])
+        self.methods = nn.ModuleDict()
+        for name, config in (methods or {}).items():
+            method = build(config, Method, f'{KEY}.methods.{name}')
+            method.configure(f'{KEY}.methods.{name}')
+            self.methods[name] = method
+        self.mixer = build(mixer, Mixer, f'{KEY}.mixer') if mixer else None
+        if self.mixer is not None:
+            head = getattr(student, 'head', None)
+            if getattr(head, 'cal_acc', False):
+                raise ConfigError(
+                    'model.head.cal_acc',
+                    'a mixer gives soft labels, of which mmpretrain cannot tell the training '
+                    'accuracy: set it to False',
+                )
+            self.mixer.num_classes = self.mixer.num_classes or getattr(head, 'num_classes', None)
+        self.teachers = {
+            name: Teacher(**check_arguments(config, key), key=key)
+            for name, config, key in teacher_configs(teacher)
+        }
+        if self.inherit and not self.teachers:
+            raise ConfigError(f'{KEY}.inherit', 'there is no teacher to inherit from')
+        self._open_taps(student)
+        self._register_state_dict_hook(hide_entries)
+
+    def _open_taps(self, student: nn.Module) -> None:
+        """Resolve all taps, run a small batch through them and build the methods."""
+        student_taps: dict[Tap, str] = {}
+        teacher_taps: dict[str, dict[Tap, str]] = {name: {} for name in self.teachers}
+        for name, method in self.methods.items():
+            key = f'{KEY}.methods.{name}'
+            student_taps.update(all_taps(method.student_taps, f'{key}.student'))
+            for tap, tap_key in all_taps(method.teacher_taps, f'{key}.teacher'):
+                if tap.model not in self.teachers:
+                    raise ConfigError(tap_key, unknown_teacher(tap, self.teachers))
+                teacher_taps[tap.model][tap] = tap_key
+        self.reader = TapReader(student, student_taps)
+        inputs, samples = probe_batch(student, self.probe_size)
+        read_student = run_probe(student, self.reader, inputs, samples) if student_taps else {}
+        read_teacher: dict[Tap, list[Tensor]] = {}
+        for name, teacher in self.teachers.items():
+            preprocessors = [
+                getattr(model, 'data_preprocessor', None) for model in (student, teacher.model)
+            ]
+            if None not in preprocessors:
+                teacher.renormalize = Renormalizer.between(*preprocessors)
+            teacher.open_taps(teacher_taps[name])
+            if teacher_taps[name]:
+                read_teacher.update(teacher(inputs, samples))
+        self.shapes = {
+            'student': {tap: [tuple(t.shape) for t in kept] for tap, kept in read_student.items()},
+            'teacher': {tap: [tuple(t.shape) for t in kept] for tap, kept in read_teacher.items()},
+        }
+        for method in self.methods.values():
+            method.build(
+                gather(method.student_taps, read_student),
+                gather(method.teacher_taps, read_teacher),
+                self.teachers,
+            )
+            if method.schedule.value == 0:  # never used: not even zeros among the gradients,
+                method.requires_grad_(False)  # which would round a clipped norm differently
+
+    def weights(self) -> dict[str, float]:
+        """Return the weight of every method at the current iteration."""
+        iteration, max_iters = progress()
+        return {
+            name: method.schedule.at(iteration, max_iters) for name, method in self.methods.items()
+        }
+
+    def step(
+        self,
+        student: nn.Module,
+        loss: Callable[[Tensor, Any], dict[str, Any]],
+        inputs: Tensor,
+        data_samples: Any,
+    ) -> dict[str, Any]:
+        """Perform one training step.
+
+        Args:
+            student: The student.
+            loss: Its own loss function.
+            inputs: Batch (N, 3, H, W) of the student's data preprocessor.
+            data_samples: N data samples.
+
+        Returns:
+            The student's losses and those of the methods, weighted, as
+            ``distill.<method>.loss_<term>``.
+        """
+        weights = self.weights()
+        active = {name: m for name, m in self.methods.items() if weights[name] != 0}
+        if self.methods and not active:
+            return {**loss(inputs, data_samples), **self._unused(active)}
+        view = View.plain(inputs, data_samples)
+        if self.mixer is not None:
+            view = self.mixer.mix(inputs, data_samples, progress()[0])
+        read: dict[Tap, list[Tensor]] = {}
+        wanted = {tap.model for m in active.values() for tap, _ in all_taps(m.teacher_taps, '')}
+        for name in wanted:
+            read.update(self.teachers[name](view.teacher_inputs, view.teacher_samples))
+        with self.reader.open(student):
+            losses = loss(view.inputs, view.data_samples)
+        tapped = {tap: [t.float() for t in kept] for tap, kept in self.reader.take().items()}
+        terms = {}
+        # Logarithms, deviations and softmax over maps overflow or vanish in half precision.
+        with torch.autocast(inputs.device.type, enabled=False):
+            for name, method in active.items():
+                student_tensors = gather(method.student_taps, tapped)
+                teacher_tensors = gather(method.teacher_taps, read)
+                for term, value in method.run(student_tensors, teacher_tensors, view).items():
+                    terms[name, term] = value
+            if self.first_step is not None and not self.first_step.done:
+                self.first_step.observe(student, losses, terms, weights, tapped, read)
+        weighted = {
+            f'distill.{name}.loss_{term}': value * weights[name]
+            for (name, term), value in terms.items()
+        }
+        return {**losses, **weighted, **self._unused(active)}
+
+    def _unused(self, active: Mapping[str, Method]) -> dict[str, Tensor]:
+        """Return zeros that keep the parameters of skipped methods in the graph, for DDP."""
+        zeros = {name: m.unused() for name, m in self.methods.items() if name not in active}
+        return {
+            f'distill.{name}.loss_off': zero for name, zero in zeros.items() if zero is not None
+        }
+
+    def inherit_weights(self, student: nn.Module) -> None:
+        """Copy the parts named by ``inherit`` from the (first) teacher.
+
+        Raises:
+            ConfigError: A part does not exist, or nothing of it has the same shape.
+        """
+        for part in self.inherit:
+            teacher = next(iter(self.teachers.values()))
+            source = teacher.model.state_dict()
+            own = {k: v for k, v in student.state_dict().items() if k.startswith(part + '.')}
+            copied = {k: v for k, v in own.items() if k in source and source[k].shape == v.shape}
+            if not copied:
+                parts = [name for name, _ in student.named_children() if name != 'distiller']
+                raise ConfigError(
+                    f'{KEY}.inherit',
+                    f'nothing of {part!r} can be copied from the teacher: no entry has the same '
+                    f'name and shape{did_you_mean(part, parts)}',
+                )
+            with torch.no_grad():
+                for name, value in copied.items():
+                    value.copy_(source[name])
+            if self.first_step is not None:
+                self.first_step.notes.append(
+                    f'inherited {len(copied)} of {len(own)} entries of {part} from the teacher'
+                )
+
+    def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        """Move the teachers with the student; their precision stays their own."""
+        result = super()._apply(fn, *args, **kwargs)
+        for teacher in self.teachers.values():
+            here = next(teacher.model.parameters()).device
+            teacher.to(fn(torch.empty(0, device=here)).device)
+        return result
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Fill in this module's entries where a student's own state dict is loaded."""
+        if prefix:
+            for name, value in self.state_dict().items():
+                state_dict.setdefault(prefix + name, value)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def hide_entries(module: nn.Module, state_dict: Any, prefix: str, metadata: Any) -> None:
+    """Remove the distiller's entries from the state dict of a model that contains it.
+
+    A state-dict hook, because mmengine's own ``get_state_dict`` calls hooks and not overrides.
+    """
+    if not prefix:  # the distiller's own state dict, for resuming
+        return
+    for name in [k for k in state_dict if k.startswith(prefix)]:
+        del state_dict[name]
+    known = getattr(state_dict, '_metadata', {})
+    for name in [k for k in known if k == prefix[:-1] or k.startswith(prefix)]:
+        del known[name]
+
+
+def progress() -> tuple[int, int | None]:
+    """Return the current iteration and the number of iterations, as the Runner publishes them."""
+    info = MessageHub.get_current_instance().runtime_info
+    return int(info.get('iter', 0)), info.get('max_iters')

@@ -1,0 +1,93 @@
+"""Give a teacher the normalisation that it was trained with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Renormalizer:
+    """Turn inputs that the student's data preprocessor made into the teacher's.
+
+    Both preprocessors compute ``(image[channel order] - mean) / std`` and pad with a constant.
+
+    Args:
+        student: The student's data preprocessor.
+        teacher: The teacher's.
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
+        self.flip = reverses_channels(student) != reverses_channels(teacher)
+        student_mean, student_std = statistics(student)
+        teacher_mean, teacher_std = statistics(teacher)
+        if self.flip:
+            student_mean, student_std = student_mean.flip(0), student_std.flip(0)
+        # (x * std_s + mean_s - mean_t) / std_t as one scale and one shift, (C, 1, 1)
+        self.scale = (student_std / teacher_std).float()
+        self.shift = ((student_mean - teacher_mean) / teacher_std).float()
+        self.pad_value = pad_value_of(teacher)
+
+    @classmethod
+    def between(cls, student: nn.Module, teacher: nn.Module) -> Renormalizer | None:
+        """Return a renormaliser, or None where both preprocessors agree."""
+        made = cls(student, teacher)
+        same = (
+            not made.flip
+            and made.pad_value == pad_value_of(student)
+            and torch.allclose(made.scale, torch.ones_like(made.scale))
+            and torch.allclose(made.shift, torch.zeros_like(made.shift), atol=1e-5)
+        )
+        return None if same else made
+
+    def __call__(self, inputs: Tensor, data_samples: Any = None) -> Tensor:
+        """Return the batch (N, C, H, W) as the teacher's preprocessor would have made it.
+
+        Args:
+            inputs: Normalised and padded batch of the student.
+            data_samples: N samples whose ``img_shape`` tells content from padding. Without it
+                everything counts as content.
+        """
+        if self.flip:
+            inputs = inputs.flip(1)
+        inputs = inputs * self.scale.to(inputs) + self.shift.to(inputs)
+        height, width = inputs.shape[-2:]
+        for image, (h, w) in zip(inputs, content_sizes(data_samples, (height, width))):
+            image[:, h:] = self.pad_value
+            image[:, :, w:] = self.pad_value
+        return inputs
+
+
+def content_sizes(data_samples: Any, padded: tuple[int, int]) -> list[tuple[int, int]]:
+    """Return the (height, width) of each image inside its padded batch, where samples tell."""
+    sizes = []
+    for sample in data_samples or []:
+        shape = (
+            sample.metainfo.get('img_shape', padded)[:2] if hasattr(sample, 'metainfo') else padded
+        )
+        sizes.append((min(shape[0], padded[0]), min(shape[1], padded[1])))
+    return sizes
+
+
+def pad_value_of(preprocessor: nn.Module) -> float:
+    """Return the value that a preprocessor pads normalised images with."""
+    return float(getattr(preprocessor, 'pad_value', 0) or 0)
+
+
+def reverses_channels(preprocessor: nn.Module) -> bool:
+    """Whether a preprocessor turns BGR images into RGB (or the reverse)."""
+    return bool(
+        getattr(preprocessor, '_channel_conversion', False)
+        or getattr(preprocessor, 'channel_conversion', False)
+        or getattr(preprocessor, 'to_rgb', False)
+    )
+
+
+def statistics(preprocessor: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return mean and std (C, 1, 1) of a preprocessor; 0 and 1 where it does not normalise."""
+    mean = getattr(preprocessor, 'mean', None)
+    std = getattr(preprocessor, 'std', None)
+    if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
+        return torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    return mean.detach().cpu().double(), std.detach().cpu().double()

@@ -1,0 +1,274 @@
+"""Taps: read what modules of a model compute, for one forward pass at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmkd.utils import ConfigError, did_you_mean
+
+# A tap as configs write it: a module path, a dict, or a list of either.
+TapConfig = str | Mapping[str, Any] | Sequence[Any]
+
+
+class DeepestTapReached(Exception):  # noqa: N818 (a signal, not an error)
+    """Ends a teacher's forward pass as soon as nothing more is read from it."""
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A place of a model that is read during a forward pass.
+
+    Args:
+        module: Path of the module, such as ``neck`` or ``bbox_head.retina_cls``.
+        source: ``'output'`` or ``'input'`` of the module. Defaults to ``'output'``.
+        levels: Which of the tensors to keep, negative indices counting from the end. A module that
+            returns several tensors, or that is called several times (a head shared by pyramid
+            levels), yields them in order. Defaults to None, all.
+        tokens: Turn token sequences (N, H·W [+ class tokens], C) into maps (N, C, H, W) of a
+            square grid. Defaults to False.
+        model: Name of the teacher that is read, where there are several. Defaults to ``''``.
+    """
+
+    module: str
+    source: str = 'output'
+    levels: tuple[int, ...] | None = None
+    tokens: bool = False
+    model: str = ''
+
+    @classmethod
+    def parse(cls, config: TapConfig, levels: Sequence[int] | None, key: str) -> tuple[Tap, ...]:
+        """Turn a config value into taps.
+
+        Args:
+            config: ``'neck'``, ``'teacher_name:neck'``, a dict of this class's arguments, a list.
+            levels: Levels of every tap that does not name its own.
+            key: Config key for error messages.
+
+        Raises:
+            ConfigError: The value is no tap.
+        """
+        if isinstance(config, str):
+            config = dict(module=config)
+        if isinstance(config, Mapping):
+            config = dict(config)
+            unknown = set(config) - {'module', 'source', 'levels', 'tokens', 'model'}
+            if unknown or not isinstance(config.get('module'), str):
+                raise ConfigError(
+                    key,
+                    'a tap is a module path or dict(module=…, source=…, levels=…, '
+                    f'tokens=…), not {config}',
+                )
+            if config.get('source', 'output') not in ('output', 'input'):
+                raise ConfigError(f'{key}.source', "use 'output' or 'input'")
+            model, _, module = config['module'].rpartition(':')
+            config.update(module=module, model=config.get('model', model))
+            config['levels'] = parse_levels(config.get('levels', levels), key)
+            return (cls(**config),)
+        if isinstance(config, Sequence):
+            return tuple(tap for item in config for tap in cls.parse(item, levels, key))
+        raise ConfigError(key, f'a tap is a module path, a dict or a list, not {config!r}')
+
+    def __str__(self) -> str:
+        name = f'{self.model}:{self.module}' if self.model else self.module
+        return name + (' (input)' if self.source == 'input' else '')
+
+
+def parse_levels(levels: Any, key: str) -> tuple[int, ...] | None:
+    """Check level indices.
+
+    Raises:
+        ConfigError: They are no list of whole numbers, or it is empty.
+    """
+    if levels is None:
+        return None
+    whole = isinstance(levels, (list, tuple)) and all(type(level) is int for level in levels)
+    if not whole or not levels:
+        raise ConfigError(key, f'levels are whole numbers such as (0, 1, 2), not {levels!r}')
+    return tuple(levels)
+
+
+def resolve(model: nn.Module, tap: Tap, key: str) -> nn.Module:
+    """Return the module that a tap names.
+
+    Raises:
+        ConfigError: There is no such module, or it is a container that is never called.
+    """
+    modules = dict(model.named_modules())
+    modules = {k: m for k, m in modules.items() if not k.startswith('distiller')}
+    module = modules.get(tap.module)
+    if module is None or not tap.module:
+        raise ConfigError(
+            key,
+            f'{type(model).__name__} has no module {tap.module!r}'
+            f'{did_you_mean(tap.module, [k for k in modules if k])}',
+        )
+    if isinstance(module, (nn.ModuleList, nn.ModuleDict)):
+        inside = [f'{tap.module}.{name}' for name, _ in module.named_children()]
+        raise ConfigError(
+            key,
+            f'{tap.module!r} is a container ({type(module).__name__}): it is never called, so '
+            f'nothing can be read from it; tap what is inside: {", ".join(inside[:6])}',
+        )
+    return module
+
+
+class TapReader:
+    """Reads several taps during one forward pass of a model.
+
+    The hooks exist only inside :meth:`open`; nothing of the model is changed or kept.
+
+    Args:
+        model: The student or a teacher.
+        taps: What to read, with the config key that each comes from.
+
+    Raises:
+        ConfigError: A tap cannot be resolved.
+    """
+
+    def __init__(self, model: nn.Module, taps: Mapping[Tap, str]) -> None:
+        for tap, key in taps.items():
+            resolve(model, tap, key)
+        self.taps = dict(taps)
+        # Calls of each tap in one forward pass, measured by the probe; None until then.
+        self.calls: dict[Tap, int] | None = None
+        self._records: dict[Tap, list[Tensor]] = {}
+        self._versions: dict[Tap, list[int]] = {}
+        self._fired: dict[Tap, int] = {}
+
+    @contextmanager
+    def open(self, model: nn.Module, stop: bool = False) -> Iterator[None]:
+        """Record what the taps see inside the ``with`` block.
+
+        Args:
+            model: The model, with the modules that were checked at build time.
+            stop: Raise (and swallow) :class:`DeepestTapReached` once every tap has been called as
+                often as in the probe. Defaults to False.
+        """
+        self._records = {tap: [] for tap in self.taps}
+        self._versions = {tap: [] for tap in self.taps}
+        self._fired = dict.fromkeys(self.taps, 0)
+        handles = []
+        for tap in self.taps:
+            # Looked up anew: the Runner replaces modules (SyncBN) after the model was built.
+            module = model.get_submodule(tap.module)
+            record = self._make_hook(tap, stop and self.calls is not None)
+            if tap.source == 'input':  # before the module, which may overwrite its input
+                handles.append(module.register_forward_pre_hook(record, with_kwargs=True))
+            else:
+                handles.append(module.register_forward_hook(record))
+        try:
+            yield
+        except DeepestTapReached:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _make_hook(self, tap: Tap, stop: bool) -> Any:
+        def hook(module: nn.Module, args: Any, last: Any) -> None:
+            # `last` is the output, or the keyword arguments in front of the module.
+            tensors = list(flatten((args, last) if tap.source == 'input' else last))
+            self._records[tap] += tensors
+            self._versions[tap] += [t._version for t in tensors]
+            self._fired[tap] += 1
+            if stop and self._fired == self.calls:
+                raise DeepestTapReached
+
+        return hook
+
+    def measured(self) -> None:
+        """Take the calls of the last forward pass as those of every pass to come.
+
+        Raises:
+            ConfigError: A tap was not called, or yielded no tensor.
+        """
+        for tap, key in self.taps.items():
+            if not self._records[tap]:
+                what = 'was not called' if not self._fired[tap] else 'yielded no tensor'
+                raise ConfigError(
+                    key,
+                    f'{tap.module!r} {what} in the forward pass, so nothing can be distilled from '
+                    'it; tools/list_taps.py lists the modules that are called, with shapes',
+                )
+        self.calls = dict(self._fired)
+
+    def take(self) -> dict[Tap, list[Tensor]]:
+        """Return the tensors of the last pass and forget them.
+
+        Raises:
+            RuntimeError: A tap was called more or less often than in the probe.
+            ConfigError: A level is out of range, a tensor was modified in place after it was read,
+                or tokens do not form a square.
+        """
+        taken = {}
+        for tap, key in self.taps.items():
+            tensors = self._records[tap]
+            if self.calls is not None and self._fired[tap] != self.calls[tap]:
+                raise RuntimeError(
+                    f'{key}: {tap.module!r} was called {self._fired[tap]} times in this step and '
+                    f'{self.calls[tap]} times in the probe; tap a module whose calls do not vary'
+                )
+            picked = range(len(tensors)) if tap.levels is None else tap.levels
+            for level in picked:
+                if not -len(tensors) <= level < len(tensors):
+                    raise ConfigError(
+                        key,
+                        f'level {level} is out of range: {tap.module!r} yields {len(tensors)} '
+                        f'tensors, so levels go from 0 to {len(tensors) - 1}',
+                    )
+                if tensors[level]._version != self._versions[tap][level]:
+                    raise ConfigError(
+                        key,
+                        f'{tap.module!r} (level {level}) was modified in place after it was read, '
+                        'by an inplace activation most likely; tap that activation instead',
+                    )
+            kept = [tensors[level] for level in picked]
+            taken[tap] = [tokens_to_map(t, key) for t in kept] if tap.tokens else kept
+        self._records, self._versions = {}, {}
+        return taken
+
+
+def flatten(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in nested tuples, lists and dicts, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from flatten(item)
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from flatten(item)
+
+
+def tokens_to_map(tokens: Tensor, key: str) -> Tensor:
+    """Turn tokens (N, H·W + E, C) into a map (N, C, H, W), H = W, dropping E ≤ 2 leading tokens.
+
+    Tensors that are maps already are returned as they are.
+
+    Raises:
+        ConfigError: The number of tokens is no square plus 0, 1 or 2 class tokens.
+    """
+    if tokens.ndim == 4:
+        return tokens
+    if tokens.ndim == 3:
+        length = tokens.shape[1]
+        for extra in (0, 1, 2):
+            side = round(max(length - extra, 0) ** 0.5)
+            if side * side == length - extra and side:
+                kept = tokens[:, extra:].transpose(1, 2)  # (N, C, H·W)
+                return kept.reshape(tokens.shape[0], tokens.shape[2], side, side)
+    raise ConfigError(key, f'tokens of shape {tuple(tokens.shape)} do not form a square map')
+
+
+def detached(tensors: Mapping[Tap, list[Tensor]]) -> dict[Tap, list[Tensor]]:
+    """Detach every tensor of a reading, in fp32."""
+    return {
+        tap: [t.detach().float() if torch.is_floating_point(t) else t for t in kept]
+        for tap, kept in tensors.items()
+    }

@@ -1,0 +1,12 @@
+from mmkd.utils.errors import ConfigError, did_you_mean
+from mmkd.utils.plain import is_distilled, plain_config
+from mmkd.utils.random import isolated_rng, step_generator
+
+__all__ = [
+    'ConfigError',
+    'did_you_mean',
+    'is_distilled',
+    'isolated_rng',
+    'plain_config',
+    'step_generator',
+]

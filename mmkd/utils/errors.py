@@ -1,0 +1,30 @@
+"""The one error that a wrong config gives, and its wording."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ConfigError(ValueError):
+    """A config asks for something that cannot work.
+
+    Args:
+        key: The config key at fault, such as ``model.distill.methods.feature.student``.
+        message: What is wrong and what to do.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        self.key = key
+        super().__init__(f'{key}: {message}')
+
+
+def did_you_mean(name: str, known: Iterable[str], limit: int = 4) -> str:
+    """Return a sentence with the known names nearest to ``name``, or an empty string."""
+    known = list(known)
+    near = get_close_matches(name, known, n=limit, cutoff=0.4)
+    if not near:
+        near = [k for k in known if name.split('.')[0] == k.split('.')[0]][:limit]
+    if not near and len(known) <= 12:
+        near = known
+    return f'; the nearest are: {", ".join(near)}' if near else ''

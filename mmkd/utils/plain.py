@@ -1,0 +1,75 @@
+"""The plain student config inside a distillation config."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from mmkd.utils.errors import ConfigError
+
+DISTILLED = ('mmkd.Distilled', 'Distilled')
+
+
+def is_distilled(cfg: Config) -> bool:
+    """Whether a config's model is a distilled student."""
+    return cfg.get('model', {}).get('type') in DISTILLED
+
+
+def plain_config(cfg: Config) -> Config:
+    """Return the config of the plain student, which needs no mmkd.
+
+    The model gets its own type back; ``distill``, mmkd's hooks and its ``custom_imports`` go. A
+    config without distillation is returned as a copy.
+
+    Args:
+        cfg: A distillation config; it is not changed.
+
+    Raises:
+        ConfigError: There is no model.
+    """
+    if not cfg.get('model'):
+        raise ConfigError('model', 'the config has none')
+    cfg = copy.deepcopy(cfg)
+    if is_distilled(cfg):
+        # The type comes first, as in every config that people write.
+        model = dict(type=cfg.model.pop('student'))
+        model.update({k: v for k, v in cfg.model.items() if k not in ('type', 'distill')})
+        cfg.model = model
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if is_ours(hook)]:
+        hooks.pop(name)
+    if cfg.get('custom_hooks'):
+        cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not is_ours(hook)]
+    imports = cfg.get('custom_imports')
+    if imports:
+        names = imports['imports']
+        names = [names] if isinstance(names, str) else list(names)
+        kept = [name for name in names if name.split('.')[0] != 'mmkd']
+        if kept:
+            imports['imports'] = kept
+        else:
+            cfg.pop('custom_imports')
+    return cfg
+
+
+def is_ours(node: Any) -> bool:
+    """Whether a config node builds something of mmkd."""
+    kind = node.get('type') if isinstance(node, Mapping) else None
+    return isinstance(kind, str) and (kind.startswith('mmkd.') or kind == 'DistillHook')
+
+
+def ours_in(node: Any, key: str = '') -> Iterator[str]:
+    """Yield the config keys at which something of mmkd is built."""
+    if is_ours(node):
+        yield key
+    if isinstance(node, Mapping):
+        items: Any = node.items()
+    elif isinstance(node, (list, tuple)):
+        items = enumerate(node)
+    else:
+        return
+    for name, value in items:
+        yield from ours_in(value, f'{key}.{name}'.lstrip('.'))
