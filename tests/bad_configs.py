@@ -1,0 +1,381 @@
+"""Configs with one mistake each, and what the error says."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_models import (
+    LOGITS,
+    MIMIC,
+    model_config,
+    teacher_config,
+)
+
+METHODS = 'model.distill.methods'
+
+
+TEACHER = 'model.distill.teacher'
+
+
+MIXER = 'model.distill.mixer'
+
+
+SIMULATION = dict(type='mmkd.PatchMixSimulationKD')
+
+
+def working(task: str, folder: Path) -> dict[str, Any]:
+    """Return arguments of a distiller that work."""
+    return dict(
+        teacher=teacher_config(task, folder),
+        mixer=dict(type='mmkd.PatchMix'),
+        methods=dict(feature=copy.deepcopy(MIMIC[task]), logits=copy.deepcopy(LOGITS[task])),
+    )
+
+
+def put(path: str, value: Any) -> Callable[[dict, Path], None]:
+    """Return a change that sets one entry; ``...`` removes it."""
+
+    def change(distill: dict, folder: Path) -> None:
+        *parents, last = path.split('.')
+        node = distill
+        for name in parents:
+            node = node[name]
+        if value is ...:
+            del node[last]
+        else:
+            node[last] = value
+
+    return change
+
+
+def another_teacher(**kwargs: Any) -> Callable[[dict, Path], None]:
+    """Return a change that keeps the teacher's config and loads another one's file."""
+
+    def change(distill: dict, folder: Path) -> None:
+        distill['teacher']['checkpoint'] = teacher_config(folder=folder, **kwargs)['checkpoint']
+
+    return change
+
+
+def deeper(distill: dict, folder: Path) -> None:
+    """Load the file of a ResNet-34 into a ResNet-18, whose entries it has all."""
+    model = model_config('det', 8)
+    model['backbone'] = dict(model['backbone'], depth=34)
+    other = teacher_config('det', folder, seed=5, backbone=model['backbone'])
+    distill['teacher']['checkpoint'] = other['checkpoint']
+
+
+def other_classes(distill: dict, folder: Path) -> None:
+    head = dict(model_config('det', 8)['bbox_head'], num_classes=80)
+    other = teacher_config('det', folder, seed=6, bbox_head=head)
+    distill['teacher']['checkpoint'] = other['checkpoint']
+
+
+def fewer_classes_than_the_student(distill: dict, folder: Path) -> None:
+    head = dict(model_config('det', 8)['bbox_head'], num_classes=4)
+    distill['teacher'] = teacher_config('det', folder, seed=7, bbox_head=head)
+
+
+def file_of(content: bytes | dict) -> Callable[[dict, Path], None]:
+    """Return a change that makes the checkpoint something else."""
+
+    def change(distill: dict, folder: Path) -> None:
+        path = folder / 'other.pth'
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            torch.save(content, path)
+        distill['teacher']['checkpoint'] = str(path)
+
+    return change
+
+
+def truncated(distill: dict, folder: Path) -> None:
+    """An interrupted download."""
+    given = Path(distill['teacher']['checkpoint'])
+    path = folder / 'half.pth'
+    path.write_bytes(given.read_bytes()[: given.stat().st_size // 2])
+    distill['teacher']['checkpoint'] = str(path)
+
+
+def two_teachers(distill: dict, folder: Path) -> None:
+    distill['teacher'] = dict(big=distill['teacher'])
+
+
+def broken_config(distill: dict, folder: Path) -> None:
+    path = folder / 'broken.py'
+    path.write_text('model = dict(\n')
+    distill['teacher']['config'] = str(path)
+
+
+def both(*changes: Callable[[dict, Path], None]) -> Callable[[dict, Path], None]:
+    def change(distill: dict, folder: Path) -> None:
+        for one in changes:
+            one(distill, folder)
+
+    return change
+
+
+# name: (change of a detector's config, key, what the message says)
+AT_BUILD: dict[str, tuple[Callable[[dict, Path], None], str, str]] = {
+    # Teacher
+    'checkpoint missing': (
+        put('teacher.checkpoint', 'no/such.pth'),
+        f'{TEACHER}.checkpoint',
+        r"'no/such\.pth' does not exist",
+    ),
+    'checkpoint not given': (put('teacher.checkpoint', ...), f'{TEACHER}.checkpoint', 'auto'),
+    'checkpoint empty': (put('teacher.checkpoint', ''), f'{TEACHER}.checkpoint', 'trained weights'),
+    'auto without metafile': (
+        put('teacher.checkpoint', 'auto'),
+        f'{TEACHER}.checkpoint',
+        'metafile',
+    ),
+    'checkpoint is text': (file_of(b'<html>not found</html>'), f'{TEACHER}.checkpoint', 'read'),
+    'checkpoint is empty': (file_of(b''), f'{TEACHER}.checkpoint', 'cannot read'),
+    'checkpoint is half': (truncated, f'{TEACHER}.checkpoint', 'cannot read'),
+    'checkpoint without weights': (
+        file_of(dict(meta=dict(epoch=3))),
+        f'{TEACHER}.checkpoint',
+        'no state dict',
+    ),
+    'checkpoint of another task': (
+        another_teacher(task='cls'),
+        f'{TEACHER}.checkpoint',
+        r'does not fit RetinaNet.*entries are missing \(.*another architecture',
+    ),
+    'checkpoint of another width': (
+        another_teacher(task='det', width=16),
+        f'{TEACHER}.checkpoint',
+        r'have another shape \(backbone\.conv1\.weight: \(16, 3, 7, 7\) for \(8, 3, 7, 7\)',
+    ),
+    'checkpoint of a deeper network': (
+        deeper,
+        f'{TEACHER}.checkpoint',
+        r'have no place in it \(backbone\.layer1\.2.*deeper architecture',
+    ),
+    'checkpoint of other classes': (
+        other_classes,
+        f'{TEACHER}.checkpoint',
+        r'bbox_head\.retina_cls\.weight: \(720, .*class count',
+    ),
+    'config missing': (
+        put('teacher.config', 'no/such.py'),
+        f'{TEACHER}.config',
+        r"cannot read 'no/such\.py'",
+    ),
+    'config of a package missing': (
+        put('teacher.config', 'mmdet::retinanet/retinanet_r50_fpn_3x_coco.py'),
+        f'{TEACHER}.config',
+        'cannot read',
+    ),
+    'config of mmkd missing': (
+        put('teacher.config', 'mmkd::teachers/retinanet_r18_bcd.py'),
+        f'{TEACHER}.config',
+        r'retinanet_r18_bccd\.py',
+    ),
+    'config broken': (broken_config, f'{TEACHER}.config', 'cannot read'),
+    'config without model': (put('teacher.config', dict(a=1)), f'{TEACHER}.config', 'no `model`'),
+    'precision': (put('teacher.precision', 'int8'), f'{TEACHER}.precision', 'fp32, bf16, fp16'),
+    'teacher argument': (
+        put('teacher.checkpoints', 'x.pth'),
+        f'{TEACHER}.checkpoints',
+        'the nearest are: checkpoint',
+    ),
+    'teacher is a path': (put('teacher', 'x.py'), TEACHER, r'dict\(config=…, checkpoint=…\)'),
+    'teacher without config': (put('teacher.config', ...), TEACHER, r'dict\(config=…'),
+    # Taps
+    'unknown tap of the student': (
+        put('methods.feature.student', 'nekc'),
+        f'{METHODS}.feature.student',
+        r"DistilledRetinaNet|RetinaNet has no module 'nekc'; the nearest are: neck",
+    ),
+    'unknown tap of the teacher': (
+        put('methods.logits.teacher', 'bbox_head.retina_cl'),
+        f'{METHODS}.logits.teacher',
+        r'the nearest are: bbox_head\.retina_cls',
+    ),
+    'container': (
+        put('methods.feature.student', 'neck.fpn_convs'),
+        f'{METHODS}.feature.student',
+        r'container \(ModuleList\).*neck\.fpn_convs\.0',
+    ),
+    'never called': (
+        put('methods.logits.student', 'bbox_head.loss_cls'),
+        f'{METHODS}.logits.student',
+        'was not called',
+    ),
+    'never called in the teacher': (
+        put('methods.logits.teacher', 'bbox_head.loss_bbox'),
+        f'{METHODS}.logits.teacher',
+        'was not called.*list_taps',
+    ),
+    'overwritten in place': (
+        put('methods.feature.student', 'backbone.bn1'),
+        f'{METHODS}.feature.student',
+        'modified in place',
+    ),
+    'level too high': (
+        put('methods.feature.levels', (0, 5)),
+        f'{METHODS}.feature.student',
+        'level 5 is out of range.*from 0 to 4',
+    ),
+    'level too low': (
+        put('methods.feature.levels', (-6,)),
+        f'{METHODS}.feature.student',
+        'level -6 is out of range',
+    ),
+    'level no list': (put('methods.feature.levels', 2), f'{METHODS}.feature', r'\(0, 1, 2\)'),
+    'tap misspelt': (
+        put('methods.feature.student', dict(module='neck', level=(0,))),
+        f'{METHODS}.feature.student',
+        'levels=…',
+    ),
+    'tap missing': (
+        put('methods.feature.student', ...),
+        f'{METHODS}.feature',
+        "missing 1 required positional argument: 'student'",
+    ),
+    'vector and map': (
+        both(
+            put('methods.feature.teacher', 'backbone.conv1'),
+            put('methods.feature.student', dict(module='backbone.conv1', tokens=False)),
+            put('methods.feature.levels', None),
+            put('methods.vector', dict(MIMIC['cls'], student='neck', teacher='backbone')),
+        ),
+        f'{METHODS}.vector.levels',
+        'the student yields 5 tensors.*the teacher 4',
+    ),
+    'other number of maps': (
+        put('methods.feature.teacher', dict(module='neck', levels=(0, 1))),
+        f'{METHODS}.feature.levels',
+        r'the student yields 3 tensors \[\(8, 16, 16\).*the teacher 2',
+    ),
+    'other number of classes': (
+        fewer_classes_than_the_student,
+        f'{METHODS}.logits.student',
+        '45 class channels and the teacher 36',
+    ),
+    'taps without teacher': (
+        put('teacher', None),
+        f'{METHODS}.feature.teacher',
+        r'set model\.distill\.teacher',
+    ),
+    'unknown name of a teacher': (
+        both(two_teachers, put('methods.feature.teacher', 'bigg:neck')),
+        f'{METHODS}.feature.teacher',
+        'names: big',
+    ),
+    'no name of a teacher': (two_teachers, f'{METHODS}.feature.teacher', '<name>:<module>.*big'),
+    'name of the only teacher': (
+        put('methods.feature.teacher', 'big:neck'),
+        f'{METHODS}.feature.teacher',
+        'one teacher without a name',
+    ),
+    # Methods
+    'unknown method': (
+        put('methods.feature.type', 'mmkd.FeatureMimick'),
+        f'{METHODS}.feature.type',
+        r"no method 'mmkd\.FeatureMimick'; the nearest are: mmkd\.FeatureMimic",
+    ),
+    'method without type': (put('methods.feature.type', ...), f'{METHODS}.feature', '`type`'),
+    'method is a name': (put('methods.feature', 'mmkd.LogitKD'), f'{METHODS}.feature', '`type`'),
+    'mixer as method': (
+        put('methods.feature.type', 'mmkd.PatchMix'),
+        f'{METHODS}.feature.type',
+        'is no method',
+    ),
+    'unknown argument': (
+        put('methods.feature.normalise', True),
+        f'{METHODS}.feature.normalise',
+        'the nearest are: normalize',
+    ),
+    'unknown argument of the base class': (
+        put('methods.logits.warm_up_iters', 5),
+        f'{METHODS}.logits.warm_up_iters',
+        'warmup_iters',
+    ),
+    'negative weight': (put('methods.feature.weight', -1), f'{METHODS}.feature.weight', '-1'),
+    'nan': (put('methods.feature.weight', float('nan')), f'{METHODS}.feature.weight', 'nan'),
+    'weight is text': (
+        put('methods.feature.weight', '1e-3'),
+        f'{METHODS}.feature.weight',
+        "'1e-3'",
+    ),
+    'schedule': (
+        put('methods.feature.weight', dict(value=1.0, warmup=5)),
+        f'{METHODS}.feature.weight.warmup',
+        'warmup_iters',
+    ),
+    'tau 0': (put('methods.logits.tau', 0), f'{METHODS}.logits.tau', 'positive'),
+    'activation': (
+        put('methods.logits.activation', 'relu'),
+        f'{METHODS}.logits.activation',
+        'sigm',
+    ),
+    'logit_sim': (
+        put('methods.logits.logit_sim', 'mean'),
+        f'{METHODS}.logits.logit_sim',
+        'mixture',
+    ),
+    'pooled without classifier': (
+        put('methods.logits.logit_sim', 'pooled'),
+        f'{METHODS}.logits.logit_sim',
+        'needs a classifier',
+    ),
+    'classes of a dense head': (
+        put('methods.logits.num_classes', 7),
+        f'{METHODS}.logits.num_classes',
+        '45 channels are no multiple of 7',
+    ),
+    'PS-KD without parts': (
+        put('methods', dict(pskd=SIMULATION)),
+        f'{METHODS}.pskd',
+        '`feature` and `logits`',
+    ),
+    'argument of a part of PS-KD': (
+        put('methods', dict(pskd=dict(SIMULATION, feature=dict(student='neck', teachers='neck')))),
+        f'{METHODS}.pskd.feature.teachers',
+        'the nearest are: teacher',
+    ),
+    'type of a part of PS-KD': (
+        put('methods', dict(pskd=dict(SIMULATION, logits=dict(type='mmkd.FeatureMimic')))),
+        f'{METHODS}.pskd.logits.type',
+        'LogitKD',
+    ),
+    'tap of a part of PS-KD': (
+        put('methods', dict(pskd=dict(SIMULATION, feature=dict(student='nec', teacher='neck')))),
+        f'{METHODS}.pskd.student.feature',
+        'the nearest are: neck',
+    ),
+    # Mixer
+    'unknown mixer': (
+        put('mixer.type', 'mmkd.PatchMixer'),
+        f'{MIXER}.type',
+        r'no mixer .*the nearest are: mmkd\.PatchMix',
+    ),
+    'method as mixer': (put('mixer.type', 'mmkd.LogitKD'), f'{MIXER}.type', 'is no mixer'),
+    'unknown argument of a mixer': (put('mixer.num_image', 2), f'{MIXER}.num_image', 'num_images'),
+    'variant': (put('mixer.variant', 'rows'), f'{MIXER}.variant', "'random' or 'permutation'"),
+    'prob': (put('mixer.prob', 2), f'{MIXER}.prob', 'between 0 and 1'),
+    # The rest
+    'unknown key': (
+        put('method', {}),
+        'model.distill.method',
+        'the nearest are: methods',
+    ),
+    'inherit': (
+        put('inherit', ('nek',)),
+        'model.distill.inherit',
+        "nothing of 'nek' can be copied.*the nearest are: neck",
+    ),
+    'inherit without teacher': (
+        both(put('teacher', None), put('methods', {}), put('inherit', ('neck',))),
+        'model.distill.inherit',
+        'no teacher',
+    ),
+}

@@ -1,0 +1,41 @@
+"""Fixtures for all tests, and this folder on the path for their helpers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.runner import Runner
+from runs import make_data
+
+import mmkd  # noqa: F401 (registers everything)
+
+
+@pytest.fixture(autouse=True, scope='session')
+def one_thread():
+    """Sums in a fixed order, and several test processes beside each other."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope='session')
+def no_environment_report():
+    """Every Runner would start compilers to ask for their versions."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Runner, '_log_env', lambda *_: None)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def fresh_progress():
+    """Runs publish their iteration globally; no test starts at the end of another one's run."""
+    from mmengine.logging import MessageHub
+
+    yield
+    MessageHub._instance_dict.clear()
+
+
+@pytest.fixture(scope='session')
+def shapes(tmp_path_factory) -> Path:
+    """A tiny set of generated sample data for all three tasks."""
+    return make_data(tmp_path_factory.mktemp('data') / 'shapes')

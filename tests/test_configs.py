@@ -1,0 +1,182 @@
+"""Every distillation config that mmkd ships: parses, builds, steps, saves."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pytest
+import torch
+import yaml
+from helpers import (
+    CONFIGS,
+    ROOT,
+    bases_of,
+    build,
+    find,
+    make_batch,
+    read_config,
+    task_of,
+    tensors_of,
+    tiny_distilled,
+)
+from mmengine.config import Config
+
+import mmkd  # noqa: F401
+
+# Folders of configs/ that hold configs but no distillation method.
+NO_METHODS = ('_base_', 'students', 'teachers')
+NAME = re.compile(r'[a-z0-9.+-]+_[a-z0-9.+-]+_[a-z0-9.+-]+_[a-z0-9.+-]+\.py')
+FOLDERS = sorted({p.parent for p in CONFIGS.glob('*/*.py')} - {CONFIGS / n for n in NO_METHODS})
+FILES = [path for folder in FOLDERS for path in sorted(folder.glob('*.py'))]
+PACKAGES = ('mmdet', 'mmseg', 'mmpretrain')
+# Large enough for five pyramid levels, no larger.
+SIZES = dict(det=128, seg=(64, 128), cls=64)
+
+every_file = pytest.mark.parametrize('path', FILES, ids=lambda p: f'{p.parent.name}/{p.stem}')
+every_folder = pytest.mark.parametrize('folder', FOLDERS, ids=lambda p: p.name)
+
+
+def skip_without_packages(path: Path) -> None:
+    """Skip a config of an OpenMMLab package that is not installed."""
+    for name in PACKAGES:
+        if any(base.startswith(f'{name}::') for base in bases_of(path)):
+            pytest.importorskip(name)
+
+
+def teachers_of(cfg: Config) -> list[dict]:
+    """Return the configs of all teachers."""
+    teacher = cfg.model.distill.get('teacher')
+    if not teacher:
+        return []
+    return [teacher] if 'config' in teacher else list(teacher.values())
+
+
+def published_weights(name: str) -> str:
+    """Return the weights that a package's metafile names for one of its configs."""
+    package, _, config = name.partition('::')
+    mim = Path(pytest.importorskip(package).__file__).parent / '.mim'
+    folder = (mim / 'configs' / config).parent
+    metafile = next(folder.glob('metafile.y*ml'))
+    models = yaml.safe_load(metafile.read_text())['Models']
+    return next(m['Weights'] for m in models if m.get('Config') == f'configs/{config}')
+
+
+def test_there_are_configs():
+    assert len(FILES) >= 16
+
+
+@every_file
+def test_name(path):
+    assert NAME.fullmatch(path.name), 'the pattern is <arch>_<teacher>_<student>_<data>.py'
+
+
+@every_file
+def test_extends_its_base_and_nothing_else(path):
+    skip_without_packages(path)
+    cfg = Config.fromfile(path)
+    (base_name,) = bases_of(path)
+    base = read_config(base_name, path.parent)
+    assert cfg.model.type == 'mmkd.Distilled'
+    assert cfg.model.student == base.model.type
+    assert cfg.model.distill.methods
+    assert cfg.default_hooks.distill.type == 'mmkd.DistillHook'
+    assert cfg.custom_imports.imports == ['mmkd']
+    rest = cfg.to_dict()
+    rest['model'].pop('distill')
+    rest['model']['type'] = rest['model'].pop('student')
+    rest['default_hooks'].pop('distill')
+    rest.pop('custom_imports')
+    expected = base.to_dict()
+    expected.pop('custom_imports', None)
+    # A plain config may have no hooks of its own; here there is one.
+    expected.setdefault('default_hooks', {})
+    assert rest == expected
+
+
+@every_file
+def test_teacher(path):
+    skip_without_packages(path)
+    cfg = Config.fromfile(path)
+    for teacher in teachers_of(cfg):
+        teacher_cfg = read_config(teacher.config)
+        assert 'mmkd' not in teacher_cfg.model.type
+        assert find(teacher_cfg.model, 'num_classes') == find(cfg.model, 'num_classes')
+        if teacher.config.partition('::')[0] in PACKAGES:
+            # OpenMMLab's own releases and the forks serve the same files from different hosts.
+            published = urlparse(published_weights(teacher.config))
+            shipped = urlparse(teacher.checkpoint)
+            assert shipped.scheme == 'https'
+            assert shipped.path == published.path
+        else:
+            stem = Path(teacher.config.partition('::')[2]).stem
+            assert teacher.checkpoint == f'work_dirs/teachers/{stem}/teacher.pth'
+
+
+@every_file
+def test_builds_steps_saves(path, tmp_path):
+    skip_without_packages(path)
+    cfg = Config.fromfile(path)
+    task = task_of(cfg)
+    size = 32 if 'cifar' in path.stem else SIZES[task]
+    if cfg.model.distill.get('mixer'):
+        cfg.model.distill.mixer.prob = 1.0
+    config, student = tiny_distilled(cfg, tmp_path, size)
+    torch.manual_seed(0)
+    model = build(config, cfg.default_scope)
+    model.init_weights()
+    model.train()
+    batch = make_batch(
+        task,
+        size=size,
+        num_classes=find(student, 'num_classes'),
+        channels=student['backbone'].get('in_channels', 3),
+        masks=find(student, 'mask_head') is not None,
+    )
+    data = model.data_preprocessor(batch, True)
+    losses = model(**data, mode='loss')
+    total, log = model.parse_losses(losses)
+    total.backward()
+
+    distilled = {name: value for name, value in log.items() if name.startswith('distill.')}
+    assert {name.split('.')[1] for name in distilled} == set(cfg.model.distill.methods)
+    assert all(torch.isfinite(value).all() for value in log.values()), log
+    assert all(value > 0 for value in distilled.values()), log
+    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
+
+    checkpoint = tmp_path / 'student.pth'
+    torch.save(model.state_dict(), checkpoint)
+    reference = build(student, cfg.default_scope)
+    assert type(reference).__name__ == cfg.model.student
+    state = torch.load(checkpoint)
+    assert list(state) == list(reference.state_dict())
+    reference.load_state_dict(state, strict=True)
+    model.eval(), reference.eval()
+    with torch.no_grad():
+        outputs = [tensors_of(m(**data, mode='tensor')) for m in (model, reference)]
+    assert outputs[0]
+    assert all(torch.equal(a, b) for a, b in zip(*outputs, strict=True))
+
+
+@every_folder
+def test_metafile(folder):
+    assert (folder / 'README.md').is_file()
+    metafile = yaml.safe_load((folder / 'metafile.yml').read_text())
+    collections = {c['Name']: c for c in metafile['Collections']}
+    for collection in collections.values():
+        assert (ROOT / collection['README']).is_file()
+        assert (ROOT / collection['Code']['Path']).is_file()
+    models = metafile['Models']
+    assert len({m['Name'] for m in models}) == len(models)
+    assert {m['In Collection'] for m in models} <= set(collections)
+    listed = sorted(m['Config'] for m in models)
+    shipped = sorted(str(p.relative_to(ROOT)) for p in folder.glob('*.py'))
+    assert listed == shipped
+
+
+def test_model_index():
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    assert sorted(index['Import']) == [f'configs/{f.name}/metafile.yml' for f in FOLDERS]

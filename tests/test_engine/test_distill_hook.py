@@ -1,0 +1,149 @@
+"""The first step's report, as a user finds it in the log."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from mmengine.runner import Runner
+from runs import run_config, train
+from tiny_models import (
+    LOGITS,
+    MIMIC,
+    TASKS,
+    losses_of,
+    make_student,
+    preprocessed,
+    teacher_config,
+)
+
+from mmkd.engine import DistillHook
+from mmkd.models.first_step import FirstStep
+
+
+def distill_of(task, folder, **methods):
+    return dict(
+        teacher=teacher_config(task, folder, **methods.pop('teacher', {})),
+        methods=methods or dict(feature=MIMIC[task], logits=dict(LOGITS[task], weight=0.5)),
+    )
+
+
+def observed(task, distill, **kwargs):
+    """Return the losses, gradients by method, and the report of one step."""
+    model = make_student(task, **distill)
+    model.distiller.first_step = FirstStep()
+    losses = losses_of(model, *preprocessed(model, task, **kwargs))
+    return model, losses, model.distiller.first_step.report(model.distiller.teachers)
+
+
+def row(report: str, name: str) -> list[str]:
+    """Return the cells of one row."""
+    rows = [
+        [cell.strip() for cell in line.split('│')[1:-1]]
+        for line in report.splitlines()
+        if line.startswith('│')
+    ]
+    (found,) = [cells for cells in rows if cells[0] == name]
+    return found
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_report(task, tmp_path):
+    """Its numbers are those of the step."""
+    distill = distill_of(task, tmp_path)
+    model, losses, report = observed(task, distill)
+    tasks = {k: float(v.detach()) for k, v in losses.items() if 'loss' in k and 'distill' not in k}
+    for name, value in tasks.items():
+        assert row(report, name)[2] == f'{value:.4g}'
+    own = [p for n, p in model.named_parameters() if 'distiller' not in n]
+    for name, weight in {
+        'distill.feature.loss_mimic': '1',
+        'distill.logits.loss_kd': '0.5',
+    }.items():
+        gradients = torch.autograd.grad(losses[name], own, retain_graph=True, allow_unused=True)
+        norm = torch.cat([g.flatten() for g in gradients if g is not None]).norm()
+        cells = row(report, name)
+        assert cells[1] == weight
+        assert float(cells[2]) == pytest.approx(float(losses[name].detach()), rel=1e-3)
+        assert float(cells[3]) == pytest.approx(
+            float(losses[name].detach()) / sum(tasks.values()), abs=1e-3
+        )
+        assert float(cells[4]) == pytest.approx(float(norm), rel=1e-2)
+    teacher = model.distiller.teachers['']
+    entries = len(teacher.model.state_dict())
+    kind = type(teacher.model).__name__
+    assert f'teacher: {kind}, checkpoint entries matched {entries}, missing 0' in report
+    assert f'unexpected 0; hash {teacher.hash}' in report
+    for side in ('student', 'teacher'):
+        module = distill['methods']['logits'][side]
+        lines = [li for li in report.splitlines() if side in li and f' {module} ' in li]
+        assert len(lines) == 1 and re.search(r'2×\d+', lines[0])
+
+
+def test_no_gradients_are_left_on_the_student(tmp_path):
+    model, _, _ = observed('cls', distill_of('cls', tmp_path))
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_warnings_for_weights_that_are_off(tmp_path):
+    for weight, text in ((1e4, 'times the task loss'), (1e-9, 'hardly have an effect')):
+        method = dict(MIMIC['cls'], weight=weight)
+        _, _, report = observed('cls', distill_of('cls', tmp_path, feature=method))
+        assert re.search(f'WARNING: distill.feature.loss_mimic is .*{text}', report)
+    _, _, report = observed('cls', distill_of('cls', tmp_path, feature=MIMIC['cls']))
+    assert 'WARNING' not in report
+
+
+def test_renormalised_teachers_and_inherited_parts_are_mentioned(tmp_path):
+    other = dict(type='ClsDataPreprocessor', mean=[1.0] * 3, std=[2.0] * 3, to_rgb=True)
+    distill = distill_of('cls', tmp_path, feature=MIMIC['cls'])
+    assert 're-normalised' not in observed('cls', distill)[2]
+    distill['teacher']['config']['model']['data_preprocessor'] = other
+    distill['inherit'] = ('head',)
+    model = make_student('cls', **distill)
+    model.distiller.first_step = FirstStep()
+    model.distiller.inherit_weights(model)
+    losses_of(model, *preprocessed(model, 'cls'))
+    report = model.distiller.first_step.report(model.distiller.teachers)
+    assert 're-normalised' in report
+    assert 'inherited 1 of 2 entries of head from the teacher' in report
+
+
+@pytest.mark.parametrize('begin', [0, 2])
+def test_once_per_run_at_the_first_step_with_a_method(begin, shapes, tmp_path):
+    method = dict(MIMIC['cls'], weight=dict(value=1.0, begin=begin))
+    distill = dict(distill_of('cls', tmp_path, feature=method), inherit=('head',))
+    runner = Runner.from_cfg(run_config('cls', shapes, tmp_path, distill, epochs=1))
+    reports = []
+    info = runner.logger.info
+
+    def note(message, *args, **kwargs):
+        if 'First distillation step' in str(message):
+            reports.append((runner.iter, message))
+        return info(message, *args, **kwargs)
+
+    runner.logger.info = note
+    runner.train()
+    ((at, text),) = reports
+    assert at == begin
+    assert 'inherited 1 of 2 entries of head' in text
+    assert runner.model.distiller.first_step is None
+
+
+def test_losses_are_logged_by_name(shapes, tmp_path):
+    # Not of a classifier: its own loss is called `loss` and hides the sum in OpenMMLab's log.
+    runner = train(run_config('seg', shapes, tmp_path, distill_of('seg', tmp_path), epochs=1))
+    scalars = runner.message_hub.log_scalars
+    assert {'train/distill.feature.loss_mimic', 'train/distill.logits.loss_kd'} <= set(scalars)
+    total = scalars['train/loss'].data[0]
+    parts = [v.data[0] for k, v in scalars.items() if 'loss' in k and k != 'train/loss']
+    for step in range(len(total)):
+        assert float(total[step]) == pytest.approx(sum(float(p[step]) for p in parts), rel=1e-4)
+
+
+def test_the_hook_is_idle_without_distillation(shapes, tmp_path):
+    runner = train(run_config('cls', shapes, tmp_path, epochs=1))
+    assert any(isinstance(hook, DistillHook) for hook in runner.hooks)
+    content = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
+    assert 'distiller' not in content

@@ -1,0 +1,79 @@
+"""Distances of maps against loops."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from mmkd.functional import mimic_loss, standardize
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 4, 5), (1, 1, 1, 1), (3, 2, 1, 7)])
+@pytest.mark.parametrize('masked', [False, True])
+def test_mimic_loss_equals_loops(shape, masked):
+    student, teacher = random(*shape), random(*shape, seed=1)
+    n, c, h, w = shape
+    mask = (random(n, 1, h, w, seed=2) > 0).double() if masked else None
+    if masked:
+        mask[0, 0, 0, 0] = 1
+    total = cells = 0.0
+    for i in range(n):
+        for y in range(h):
+            for x in range(w):
+                weight = float(mask[i, 0, y, x]) if masked else 1.0
+                cells += weight
+                for k in range(c):
+                    difference = float(student[i, k, y, x] - teacher[i, k, y, x])
+                    total += weight * difference**2
+    loss = mimic_loss(student, teacher, mask)
+    assert float(loss) == pytest.approx(total / (cells * c), rel=1e-6)
+
+
+def test_mimic_loss_without_cells_is_zero():
+    student = random(1, 2, 3, 3).requires_grad_()
+    loss = mimic_loss(student, random(1, 2, 3, 3, seed=1), torch.zeros(1, 1, 3, 3))
+    loss.backward()
+    assert float(loss.detach()) == 0 and not student.grad.any()
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 4, 5), (1, 2, 1, 3)])
+def test_standardize_equals_loops(shape):
+    x = random(*shape) * 3 + 5
+    c = shape[1]
+    result = standardize(x)
+    for k in range(c):
+        values = [float(v) for v in x[:, k].flatten()]
+        mean = sum(values) / len(values)
+        std = math.sqrt(sum((v - mean) ** 2 for v in values) / len(values))
+        expected = [(v - mean) / (std + 1e-6) for v in values]
+        assert result[:, k].flatten().tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_standardize_is_finite_for_constant_maps():
+    for x in (torch.full((2, 3, 4, 4), 7.0), torch.randn(1, 3, 1, 1)):
+        x.requires_grad_()
+        result = standardize(x)
+        result.square().sum().backward()
+        assert result.isfinite().all() and x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_standardize_computes_in_fp32(dtype):
+    result = standardize((torch.randn(2, 3, 4, 4) * 1e-4 + 60).to(dtype))
+    assert result.dtype == torch.float32 and result.isfinite().all()
+
+
+def test_half_the_distance_of_standardised_maps_is_one_minus_their_correlation():
+    a, b = random(2, 3, 6, 6), random(2, 3, 6, 6, seed=1)
+    correlations = [
+        float(torch.corrcoef(torch.stack([a[:, k].flatten(), b[:, k].flatten()]))[0, 1])
+        for k in range(3)
+    ]
+    loss = 0.5 * mimic_loss(standardize(a), standardize(b))
+    assert float(loss) == pytest.approx(1 - sum(correlations) / 3, rel=1e-4)

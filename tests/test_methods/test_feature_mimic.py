@@ -1,0 +1,104 @@
+"""FeatureMimic against loops."""
+
+from __future__ import annotations
+
+import naive
+import pytest
+import torch
+import torch.nn.functional as F
+from views import built, mixed_view, plain_view, random
+
+from mmkd.methods import FeatureMimic
+from mmkd.mixers import PatchMix
+
+
+@pytest.mark.parametrize('student_channels', [None, 6])
+def test_mimic_is_the_sum_over_levels(student_channels):
+    shapes = [(2, 3, 4, 5), (2, 4, 1, 1)]  # two levels, the second a single cell
+    teacher = [random(*s, seed=i) for i, s in enumerate(shapes)]
+    student = [random(s[0], student_channels or s[1], *s[2:], seed=9) for s in shapes]
+    method = built(FeatureMimic('a', 'b'), student, teacher)
+    loss = method.run(student, teacher, plain_view())
+    assert list(loss) == ['mimic']
+    total = 0.0
+    for adapter, s, t in zip(method.adapters, student, teacher):
+        if student_channels:
+            weight, bias = adapter.project.weight[:, :, 0, 0], adapter.project.bias
+            s = torch.stack(
+                [
+                    torch.stack(
+                        [
+                            torch.stack(
+                                [weight @ s[n, :, y, x] + bias for x in range(s.shape[3])], 1
+                            )
+                            for y in range(s.shape[2])
+                        ],
+                        1,
+                    )
+                    for n in range(s.shape[0])
+                ]
+            )
+        else:
+            assert not list(adapter.parameters())
+        assert s.shape == t.shape
+        squares = [(float(a) - float(b)) ** 2 for a, b in zip(s.flatten(), t.flatten())]
+        total += sum(squares) / len(squares)
+    assert float(loss['mimic']) == pytest.approx(total, rel=1e-6)
+
+
+def test_spatial_size_is_interpolated_to_the_teachers():
+    student, teacher = [random(2, 3, 4, 4)], [random(2, 3, 8, 6)]
+    method = built(FeatureMimic('a', 'b'), student, teacher)
+    loss = method.run(student, teacher, plain_view())['mimic']
+    resized = F.interpolate(student[0], (8, 6), mode='bilinear', align_corners=False)
+    assert float(loss) == pytest.approx(float((resized - teacher[0]).square().mean()), rel=1e-9)
+
+
+def test_normalized_mimic():
+    student, teacher = [random(2, 3, 4, 5)], [random(2, 3, 4, 5, seed=1)]
+    method = built(FeatureMimic('a', 'b', normalize=True), student, teacher)
+    loss = method.run(student, teacher, plain_view())['mimic']
+    sides = []
+    for x in (student[0], teacher[0]):
+        std = x.transpose(0, 1).flatten(1).std(1, unbiased=False)[:, None, None]
+        sides.append((x - x.mean((0, 2, 3), keepdim=True)) / (std + 1e-6))
+    expected = (sides[0] - sides[1]).square().mean() / 2
+    assert float(loss) == pytest.approx(float(expected), rel=1e-6)
+    scaled = method.run([student[0] * 3 + 7], teacher, plain_view())['mimic']
+    assert float(scaled) == pytest.approx(float(loss), rel=1e-4)
+
+
+@pytest.mark.parametrize('interior_only', [0, 1])
+@pytest.mark.parametrize('normalize', [False, True])
+def test_mimic_of_mixed_images(interior_only, normalize):
+    batch, size = 3, (16, 16)
+    mixer = PatchMix(variant='permutation', grid=(2, 2), num_images=2)
+    view = mixed_view(batch, mixer)
+    maps = naive.source_maps(mixer, batch, size)
+    student, teacher = [random(batch, 2, 8, 8)], [random(batch, 2, 8, 8, seed=1)]
+    method = built(
+        FeatureMimic('a', 'b', interior_only=interior_only, normalize=normalize), student, teacher
+    )
+    simulated = naive.simulated(teacher[0], maps)
+    mask = naive.interior(maps, (8, 8), interior_only) if interior_only else torch.ones(3, 1, 8, 8)
+    assert mask.any() and (interior_only == 0 or not mask.all())
+    sides = [student[0], simulated]
+    if normalize:
+        sides = [
+            (x - x.mean((0, 2, 3), keepdim=True))
+            / (x.std((0, 2, 3), keepdim=True, unbiased=False) + 1e-6)
+            for x in sides
+        ]
+    difference = (sides[0] - sides[1]).square() * mask
+    expected = float(difference.sum() / (mask.sum() * 2)) * (0.5 if normalize else 1.0)
+    loss = method.run(student, teacher, view)['mimic']
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize('normalize', [False, True])
+@pytest.mark.parametrize('mixed', [False, True])
+def test_mimic_is_zero_where_the_student_equals_the_teacher(normalize, mixed):
+    teacher = [random(2, 3, 8, 8)]
+    view = mixed_view(2) if mixed else plain_view()
+    method = built(FeatureMimic('a', 'b', normalize=normalize), teacher, teacher)
+    assert float(method.run([view.simulate(teacher[0])], teacher, view)['mimic']) == 0.0

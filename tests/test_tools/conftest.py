@@ -1,0 +1,117 @@
+"""A folder in which the tools can be run as a user runs them, and helpers to run them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmkd.models.teacher import build_plain
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = dict(
+    det='configs/pskd/retinanet_r18_r18-w16_shapes-det.py',
+    seg='configs/pskd/pspnet_r18_r18-w16_shapes-seg.py',
+    cls='configs/pskd/resnet_r18-w32_r18-w8_shapes-cls.py',
+)
+
+
+class Workspace:
+    """A working directory with ``data/shapes`` and untrained teachers.
+
+    Args:
+        folder: The directory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def config(self, name: str) -> str:
+        """Return the path of a task's distillation config, or of one below ``configs/``."""
+        return str(ROOT / CONFIGS.get(name, f'configs/{name}'))
+
+    def run(self, *command: object, code: int = 0, **environment: str) -> str:
+        """Run a tool (or a script) and return what it printed.
+
+        Args:
+            *command: Path below the repository, and arguments.
+            code: Exit code that is expected. Defaults to 0.
+            **environment: Additional environment variables.
+        """
+        tool, *arguments = map(str, command)
+        start = ['bash'] if tool.endswith('.sh') else [sys.executable, '-W', 'ignore']
+        done = subprocess.run(
+            [*start, str(ROOT / tool), *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            env={
+                **os.environ,
+                'OMP_NUM_THREADS': '1',
+                'PYTHON': sys.executable,
+                'PYTHONPATH': str(ROOT),
+                **environment,
+            },
+        )
+        printed = done.stdout + done.stderr
+        assert done.returncode == code, printed[-4000:]
+        return printed
+
+    def save_untrained(self, config: Config, path: str) -> None:
+        """Save random weights of a config's model."""
+        torch.manual_seed(0)
+        model = build_plain(config, 'model')
+        model.init_weights()
+        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(dict(meta={}, state_dict=model.state_dict()), self.folder / path)
+
+    def free_port(self) -> str:
+        """Return a port that nobody listens on."""
+        with socket.socket() as s:
+            s.bind(('127.0.0.1', 0))
+            return str(s.getsockname()[1])
+
+
+@pytest.fixture(scope='session')
+def workspace(tmp_path_factory, shapes) -> Workspace:
+    """Return the working directory of all tests of tools."""
+    folder = tmp_path_factory.mktemp('workspace')
+    (folder / 'data').mkdir()
+    (folder / 'data' / 'shapes').symlink_to(shapes)
+    made = Workspace(folder)
+    for config in CONFIGS.values():
+        teacher = Config.fromfile(ROOT / config).model.distill.teacher
+        name = teacher.config.partition('::')[2]
+        made.save_untrained(Config.fromfile(ROOT / 'configs' / name), teacher.checkpoint)
+    return made
+
+
+@pytest.fixture(scope='session')
+def trained(workspace) -> Path:
+    """Return the work directory of a distilled classifier, two epochs with EMA."""
+    workspace.run(
+        'tools/train.py',
+        with_ema(workspace),
+        '--work-dir',
+        'trained',
+        '--cfg-options',
+        'train_cfg.max_epochs=2',
+        'train_dataloader.batch_size=8',
+    )
+    return workspace.folder / 'trained'
+
+
+def with_ema(workspace: Workspace) -> Path:
+    """Write a config that adds averaged weights to the distilled classifier."""
+    path = workspace.folder / 'ema.py'
+    path.write_text(
+        f'_base_ = {workspace.config("cls")!r}\n'
+        "custom_hooks = [dict(type='mmengine.EMAHook', momentum=0.5)]\n"
+    )
+    return path

@@ -1,0 +1,141 @@
+"""The tools that show something: list_taps.py, test_teacher.py and browse_batch.py."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from rich.console import Console
+
+from mmkd.cli.browse import browse
+from mmkd.cli.draw import denormalize, sources_of
+from mmkd.cli.list_taps import list_taps
+from mmkd.cli.teacher_alone import teacher_run_config
+from mmkd.mixers import MixUp, Part, PatchMix, View
+from mmkd.utils import ConfigError
+
+
+@pytest.mark.slow
+def test_list_taps(workspace):
+    printed = workspace.run(
+        'tools/list_taps.py',
+        workspace.config('det'),
+        '--filter',
+        'neck$|retina_cls|conv2',
+        '--depth',
+        '2',
+        '--cfg-options',
+        'model.distill.teacher.checkpoint=nowhere.pth',
+    )
+    assert 'student: RetinaNet, images of 128×128' in printed
+    assert 'teacher: RetinaNet' in printed
+    assert '2×32×16×16 2×32×8×8 2×32×4×4 2×32×2×2 2×32×1×1' in printed
+    rows = [line for line in printed.splitlines() if 'bbox_head.retina_cls' in line]
+    assert [row.split('│')[3].strip() for row in rows] == ['5', '5']  # once per level
+    assert 'conv2' not in printed  # deeper than 2
+
+
+def test_list_taps_of_a_plain_config(workspace):
+    console = Console(file=io.StringIO(), width=200)
+    plain = Config.fromfile(workspace.config('students/resnet_r18-w8_shapes-cls.py'))
+    list_taps(plain, console=console)
+    assert 'head.fc' in console.file.getvalue()
+    with pytest.raises(ConfigError, match='no regular expression'):
+        list_taps(Config.fromfile(workspace.config('cls')), pattern='(')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('task', ['det', 'seg'])
+def test_test_teacher(workspace, task):
+    printed = workspace.run(
+        'tools/test_teacher.py',
+        workspace.config(task),
+        '--split',
+        'val',
+        '--cfg-options',
+        'model.distill.teacher.precision=bf16',
+        'model.distill.teacher.fuse_conv_bn=True',
+    )
+    assert 'Evaluating bbox' in printed if task == 'det' else 'mIoU: ' in printed
+
+
+def test_the_teacher_sees_its_own_normalisation(workspace):
+    """A teacher of another normalisation predicts the same from the student's inputs."""
+    from mmengine.registry import MODELS
+
+    teacher = workspace.config('teachers/resnet_r18-w32_shapes-cls.py')
+    cfg = Config.fromfile(workspace.config('cls'))
+    checkpoint = str(workspace.folder / cfg.model.distill.teacher.checkpoint)
+    cfg.model.distill.teacher = dict(config=teacher, checkpoint=checkpoint)
+    same = MODELS.build(teacher_run_config(cfg).model).eval()
+    cfg.data_preprocessor = dict(mean=[0, 0, 0], std=[255, 255, 255], to_rgb=False)
+    other = MODELS.build(teacher_run_config(cfg).model).eval()
+    assert same.renormalize is None
+    assert other.renormalize is not None
+    images = torch.randint(0, 256, (2, 3, 32, 32))
+    scores = []
+    for model in (same, other):
+        with torch.no_grad():
+            data = model.data_preprocessor(dict(inputs=images))
+            scores.append(model(data['inputs'], None, mode='tensor')[-1])
+    assert torch.allclose(*scores, atol=1e-5)
+
+
+def test_test_teacher_without_teacher(workspace):
+    plain = Config.fromfile(workspace.config('students/resnet_r18-w8_shapes-cls.py'))
+    with pytest.raises(ConfigError, match='no teacher to test'):
+        teacher_run_config(plain)
+
+
+@pytest.mark.slow
+def test_browse_batch(workspace):
+    printed = workspace.run(
+        'tools/browse_batch.py',
+        workspace.config('det'),
+        '--out',
+        'browsed',
+        '--batches',
+        '1',
+        '--cfg-options',
+        'model.distill.teacher.checkpoint=nowhere.pth',
+        'model.distill.mixer.prob=1.0',
+    )
+    assert 'browsed/batch_0.png' in printed
+    assert cv2.imread(str(workspace.folder / 'browsed/batch_0.png')).shape[1] > 1000
+
+
+@pytest.mark.parametrize('mixer', [None, dict(type='mmkd.MixUp'), dict(type='mmkd.CutMix')])
+@pytest.mark.parametrize('task', ['seg', 'cls'])
+def test_browse_any_mixer(workspace, task, mixer, tmp_path, monkeypatch):
+    monkeypatch.chdir(workspace.folder)
+    cfg = Config.fromfile(workspace.config(task))
+    cfg.model.distill.mixer = mixer
+    paths = browse(cfg, tmp_path, batches=2, images=3)
+    assert paths
+    assert all(cv2.imread(str(path)) is not None for path in paths)
+
+
+def test_denormalize_is_the_inverse(workspace):
+    from mmkd.models.teacher import build_plain
+    from mmkd.utils import plain_config
+
+    bgr = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    for to_rgb in (True, False):
+        cfg = plain_config(Config.fromfile(workspace.config('cls')))
+        cfg.data_preprocessor.to_rgb = to_rgb
+        preprocessor = build_plain(cfg, 'model').data_preprocessor
+        pictures = denormalize(preprocessor(dict(inputs=bgr))['inputs'], preprocessor)
+        assert np.array_equal(pictures, bgr.flip(1).permute(0, 2, 3, 1).numpy())
+
+
+def test_sources_are_named():
+    assert sources_of(View.plain(torch.zeros(2, 3, 8, 8), None), 0) == 'not mixed'
+    for mixer in (PatchMix(variant='permutation'), MixUp()):
+        drawn = mixer.draw(2, (8, 8), torch.Generator().manual_seed(0))
+        parts = [Part(source, weight.expand(2, 1, 8, 8)) for source, weight in drawn]
+        view = View(torch.zeros(2, 3, 8, 8), None, torch.zeros(2, 3, 8, 8), None, parts)
+        assert 'image 1' in sources_of(view, 0)

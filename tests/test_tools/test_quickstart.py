@@ -1,0 +1,100 @@
+"""tools/quickstart.py on a data set of eight scenes."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+
+import cv2
+import pytest
+import torch
+from rich.console import Console
+
+from mmkd.cli.plots import read_losses
+from mmkd.cli.quickstart import distillation_config, train
+from mmkd.cli.quickstart_report import Run, difference
+from mmkd.utils import ConfigError
+
+
+@pytest.mark.slow
+def test_quickstart(workspace):
+    command = (
+        'tools/quickstart.py',
+        '--task',
+        'cls',
+        '--work-dir',
+        'quick',
+        '--cfg-options',
+        'train_cfg.max_epochs=1',
+        'train_dataloader.batch_size=8',
+    )
+    printed = workspace.run(*command)
+    root = workspace.folder / 'quick/cls'
+    assert 'KD − student' in printed
+    assert 'mmengine' not in printed  # the log is in the work directory
+    results = json.loads((root / 'results.json').read_text())
+    assert list(results['runs']) == ['teacher', 'student', 'pskd']
+    student, distilled = results['runs']['student'], results['runs']['pskd']
+    assert (
+        student['parameters'] == distilled['parameters'] < results['runs']['teacher']['parameters']
+    )
+    gain = distilled['test']['accuracy/top1'] - student['test']['accuracy/top1']
+    assert results['difference'] == pytest.approx(gain)
+    assert '| student + ' in (root / 'table.md').read_text()
+    for name in ('losses.png', 'predictions.png'):
+        assert cv2.imread(str(root / name)) is not None
+    assert 'mmkd' not in (root / 'student.py').read_text()
+    exported = torch.load(root / 'student.pth')['state_dict']
+    kept = torch.load(distilled['checkpoint'], weights_only=False)['state_dict']
+    assert all(torch.equal(value, kept[name]) for name, value in exported.items())
+
+    again = workspace.run(*command)
+    assert again.count('re-used') == 3
+
+
+def test_other_settings_are_another_run(workspace, tmp_path, monkeypatch):
+    monkeypatch.chdir(workspace.folder)
+    done = dict(test={}, checkpoint=__file__)
+
+    def fake(command, **_):
+        (tmp_path / 'run/result.json').write_text(json.dumps(done))
+        started.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    started: list = []
+    monkeypatch.setattr(subprocess, 'run', fake)
+    config = workspace.config('students/resnet_r18-w8_shapes-cls.py')
+    with open(tmp_path / 'screen', 'w') as file:
+        for seed in (0, 0, 1):
+            run = Run('student', config, {'randomness.seed': seed})
+            assert train(run, tmp_path / 'run', {}, Console(file=file)) == done
+    assert len(started) == 2
+
+
+def test_unknown_method():
+    assert distillation_config('pskd', 'det').endswith('shapes-det.py')
+    with pytest.raises(ConfigError, match='nearest are: pskd'):
+        distillation_config('pskt', 'det')
+    with pytest.raises(ConfigError, match='does not exist'):
+        distillation_config('nothing.py', 'det')
+
+
+def test_losses_of_a_log(tmp_path):
+    log = tmp_path / '20240101_000000/vis_data/scalars.json'
+    log.parent.mkdir(parents=True)
+    rows = [
+        {'loss': 3.0, 'loss_cls': 1.0, 'loss_bbox': 2.0, 'iter': 10, 'step': 10},
+        {'loss': 7.0, 'loss_cls': 1.0, 'loss_bbox': 2.0, 'distill.a.loss_b': 4.0, 'iter': 20},
+        {'coco/bbox_mAP': 0.5, 'step': 20},
+    ]
+    log.write_text('\n'.join(json.dumps(row) for row in rows))
+    iterations, losses = read_losses(tmp_path)
+    assert iterations == [10, 20]
+    assert losses['task'] == [3.0, 3.0]
+    assert math.isnan(losses['distill.a.loss_b'][0])
+    assert losses['distill.a.loss_b'][1] == 4.0
+
+
+def test_no_metric_is_no_number():
+    assert math.isnan(difference('det', 'pskd', dict(student=dict(test={}), pskd=dict(test={}))))
