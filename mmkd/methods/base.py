@@ -58,6 +58,8 @@ class Method(nn.Module):
         self._weight = (weight, warmup_iters)
         self.student_taps: Taps = ()
         self.teacher_taps: Taps = ()
+        #: Scalars of the last step that are logged as ``distill.<method>.<name>`` and not summed.
+        self.monitored: dict[str, Tensor] = {}
 
     def configure(self, key: str) -> None:
         """Check what needs no model: taps and weight. Called once by the distiller.
@@ -149,6 +151,19 @@ class Method(nn.Module):
             Scalars by name; they are logged as ``distill.<method>.loss_<name>``.
         """
         raise NotImplementedError
+
+    def masks(self, student: Any, teacher: Any, view: View) -> list[Tensor]:
+        """Return the spatial masks by which the method weighs the maps, for pictures.
+
+        Args:
+            student: As in :meth:`forward`.
+            teacher: As in :meth:`forward`.
+            view: As in :meth:`forward`.
+
+        Returns:
+            One tensor (N, M, H, W) of M masks for each level; none by default.
+        """
+        return []
 
     def unused(self) -> Tensor | None:
         """Return a zero that touches every parameter, for steps without this method.

@@ -59,6 +59,10 @@ class Distiller(nn.Module):
         self.probe_size = (probe_size[0], probe_size[1])
         self.methods = nn.ModuleDict()
         for name, config in (methods or {}).items():
+            if 'loss' in name or '.' in name:  # the Runner sums whatever is logged as a loss
+                raise ConfigError(
+                    f'{KEY}.methods', f"a method's name holds no dot and no 'loss', unlike {name!r}"
+                )
             method = build(config, Method, f'{KEY}.methods.{name}')
             method.configure(f'{KEY}.methods.{name}')
             self.methods[name] = method
@@ -172,7 +176,12 @@ class Distiller(nn.Module):
             f'distill.{name}.loss_{term}': value * weights[name]
             for (name, term), value in terms.items()
         }
-        return {**losses, **weighted, **self._unused(active)}
+        monitored = {
+            f'distill.{name}.{item}': value.detach()
+            for name, method in active.items()
+            for item, value in method.monitored.items()
+        }
+        return {**losses, **weighted, **monitored, **self._unused(active)}
 
     def _unused(self, active: Mapping[str, Method]) -> dict[str, Tensor]:
         """Return zeros that keep the parameters of skipped methods in the graph, for DDP."""

@@ -32,6 +32,8 @@ class Tap:
             levels), yields them in order. Defaults to None, all.
         tokens: Turn token sequences (N, H·W [+ class tokens], C) into maps (N, C, H, W) of a
             square grid. Defaults to False.
+        clone: Copy the tensors as they are read, where a later module overwrites them (what comes
+            before an inplace activation). Defaults to False.
         model: Name of the teacher that is read, where there are several. Defaults to ``''``.
     """
 
@@ -39,6 +41,7 @@ class Tap:
     source: str = 'output'
     levels: tuple[int, ...] | None = None
     tokens: bool = False
+    clone: bool = False
     model: str = ''
 
     @classmethod
@@ -57,12 +60,12 @@ class Tap:
             config = dict(module=config)
         if isinstance(config, Mapping):
             config = dict(config)
-            unknown = set(config) - {'module', 'source', 'levels', 'tokens', 'model'}
+            unknown = set(config) - {'module', 'source', 'levels', 'tokens', 'clone', 'model'}
             if unknown or not isinstance(config.get('module'), str):
                 raise ConfigError(
                     key,
                     'a tap is a module path or dict(module=…, source=…, levels=…, '
-                    f'tokens=…), not {config}',
+                    f'tokens=…, clone=…), not {config}',
                 )
             if config.get('source', 'output') not in ('output', 'input'):
                 raise ConfigError(f'{key}.source', "use 'output' or 'input'")
@@ -174,6 +177,8 @@ class TapReader:
         def hook(module: nn.Module, args: Any, last: Any) -> None:
             # `last` is the output, or the keyword arguments in front of the module.
             tensors = list(flatten((args, last) if tap.source == 'input' else last))
+            if tap.clone:
+                tensors = [t.clone() for t in tensors]
             self._records[tap] += tensors
             self._versions[tap] += [t._version for t in tensors]
             self._fired[tap] += 1
@@ -226,7 +231,8 @@ class TapReader:
                     raise ConfigError(
                         key,
                         f'{tap.module!r} (level {level}) was modified in place after it was read, '
-                        'by an inplace activation most likely; tap that activation instead',
+                        'by an inplace activation most likely; tap that activation instead, or '
+                        'dict(module=…, clone=True)',
                     )
             kept = [tensors[level] for level in picked]
             taken[tap] = [tokens_to_map(t, key) for t in kept] if tap.tokens else kept

@@ -176,3 +176,23 @@ def test_an_exception_in_a_step_leaves_no_hooks(tmp_path):
     for owner in (model, model.distiller.teachers[''].model):
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in owner.modules())
     assert 'distill.feature.loss_mimic' in losses_of(model, inputs, samples)
+
+
+def test_what_a_method_monitors_is_logged_and_not_summed(tmp_path):
+    model = make_student(
+        'cls', teacher=teacher_config('cls', tmp_path), methods=dict(feature=MIMIC['cls'])
+    )
+    inputs, samples = preprocessed(model, 'cls')
+    before, _ = model.parse_losses(model(inputs, samples, mode='loss'))
+    model.distiller.methods['feature'].monitored = dict(area=torch.tensor(7.0))
+    total, log = model.parse_losses(model(inputs, samples, mode='loss'))
+    assert log['distill.feature.area'] == 7.0
+    assert torch.equal(total, before)
+
+
+@pytest.mark.parametrize('name', ['loss_kd', 'a.b'])
+def test_names_that_the_log_would_misread(name, tmp_path):
+    with pytest.raises(ConfigError, match=name):
+        make_student(
+            'cls', teacher=teacher_config('cls', tmp_path), methods={name: MIMIC['cls']}
+        )

@@ -154,6 +154,17 @@ def test_tensors_modified_in_place(config):
     assert read('relu')[0]
 
 
+def test_a_clone_survives_what_overwrites_it():
+    model = Model().eval()
+    inputs = torch.randn(2, 3, 8, 8)
+    reader = TapReader(model, taps_of(dict(module='bn', clone=True)))
+    with reader.open(model):
+        model(inputs)
+    (kept,) = reader.take().values()
+    torch.testing.assert_close(kept[0], model.bn(model.stem(inputs)))
+    assert kept[0].min() < 0 and kept[0].requires_grad
+
+
 @pytest.mark.parametrize(
     ('config', 'message'),
     [
