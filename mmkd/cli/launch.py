@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from argparse import ArgumentParser, Namespace
@@ -103,3 +104,16 @@ def run_tool(main: Callable[[], Any]) -> None:
     except (ConfigError, ImportError) as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
+    leave_process_group()
+
+
+def leave_process_group() -> None:
+    """Destroy the process group at the end of a run that went well.
+
+    Otherwise gloo's threads may still hold tensors when Python shuts down, and abort the process
+    after all its work is done. Not after an exception: the other ranks may be waiting in a
+    collective, and so would this one.
+    """
+    if torch.distributed.is_initialized():
+        gc.collect()  # the Runner and its hooks refer to each other and to the group
+        torch.distributed.destroy_process_group()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmkd.cli.launch import use_available_backend
+from mmkd.cli.launch import run_tool, use_available_backend
 from mmkd.models.teacher import load_config
 
 COCO = ('person', 'bicycle', 'car', 'motorcycle', 'airplane')
@@ -119,3 +119,10 @@ def test_backend_without_gpu():
     use_available_backend(cfg)
     assert cfg.env_cfg.dist_cfg.backend == 'gloo'
     assert cfg.get('model_wrapper_cfg') is None
+
+
+def test_a_tool_leaves_no_process_group_behind(tmp_path):
+    """Gloo's threads abort a process that ends with an open group, now and then."""
+    store = f'file://{tmp_path}/store'
+    run_tool(lambda: torch.distributed.init_process_group('gloo', store, rank=0, world_size=1))
+    assert not torch.distributed.is_initialized()
