@@ -73,3 +73,17 @@ def ours_in(node: Any, key: str = '') -> Iterator[str]:
         return
     for name, value in items:
         yield from ours_in(value, f'{key}.{name}'.lstrip('.'))
+
+
+def find(node: Any, key: str) -> Any:
+    """Return the first value of ``key`` in a nested config, or None."""
+    if isinstance(node, Mapping):
+        if node.get(key) is not None:
+            return node[key]
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            found = find(item, key)
+            if found is not None:
+                return found
+    return None
