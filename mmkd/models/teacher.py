@@ -37,6 +37,8 @@ class Teacher:
             is fp32 again. Defaults to ``'fp32'``.
         fuse_conv_bn: Fold BatchNorm into the convolutions, which changes the last bits of the
             result. Defaults to False.
+        channels_last: Run with the channels of maps innermost in memory, which is faster on most
+            processors, above all in bf16. Defaults to False.
         key: Config key for error messages. Defaults to ``'model.distill.teacher'``.
 
     Raises:
@@ -49,6 +51,7 @@ class Teacher:
         checkpoint: str | None = None,
         precision: str = 'fp32',
         fuse_conv_bn: bool = False,
+        channels_last: bool = False,
         key: str = 'model.distill.teacher',
     ) -> None:
         if precision not in PRECISIONS:
@@ -74,6 +77,8 @@ class Teacher:
 
             self.model = fuse(self.model.eval())
         self.model.requires_grad_(False).eval().to(self.dtype)
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.model.to(memory_format=self.memory_format)
         self.renormalize: Renormalizer | None = None
         self.reader: TapReader | None = None
 
@@ -103,7 +108,8 @@ class Teacher:
             torch.autocast(inputs.device.type, enabled=False),
             self.reader.open(self.model, stop=self.reader.calls is not None),
         ):
-            self.model(inputs.to(self.dtype), data_samples, mode='tensor')
+            inputs = inputs.to(self.dtype, memory_format=self.memory_format)
+            self.model(inputs, data_samples, mode='tensor')
         if self.reader.calls is None:
             self.reader.measured()
         return detached(self.reader.take())

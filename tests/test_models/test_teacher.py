@@ -168,16 +168,19 @@ def test_precision_of_the_teacher_alone(task, precision, tmp_path):
     step(models[1], task)
 
 
-def test_fused_conv_bn_gives_the_same_up_to_rounding(tmp_path):
+@pytest.mark.parametrize('faster', ['fuse_conv_bn', 'channels_last'])
+def test_faster_forms_give_the_same_up_to_rounding(faster, tmp_path):
     exact = distill('cls', tmp_path)
-    fused = copy.deepcopy(exact)
-    fused['teacher']['fuse_conv_bn'] = True
-    models = [make_student('cls', **config) for config in (exact, fused)]
+    other = copy.deepcopy(exact)
+    other['teacher'][faster] = True
+    models = [make_student('cls', **config) for config in (exact, other)]
     inputs, samples = preprocessed(models[0], 'cls')
     expected, got = (m.distiller.teachers[''](inputs, samples) for m in models)
     for tap, kept in expected.items():
         for a, b in zip(kept, got[tap]):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+            if faster == 'channels_last' and a.ndim == 4:
+                assert b.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_several_teachers(tmp_path):
