@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from bad_configs import AT_BUILD, METHODS, MIXER, working
+from bad_configs import AT_BUILD
+from config_mistakes import METHODS, MIXER, working
 from mmengine.runner import Runner
 from runs import run_config
 from tiny_models import (

@@ -54,6 +54,15 @@ def test_spatial_size_is_interpolated_to_the_teachers():
     assert float(loss) == pytest.approx(float((resized - teacher[0]).square().mean()), rel=1e-9)
 
 
+def test_interpolation_is_announced_once_for_each_level_that_needs_it(monkeypatch):
+    said = []
+    monkeypatch.setattr('mmkd.methods.base.print_log', lambda text, **kwargs: said.append(text))
+    student, teacher = [random(2, 3, 4, 4), random(2, 3, 2, 2)], [random(2, 3, 8, 6)]
+    built(FeatureMimic('a', 'b'), student, [*teacher, random(2, 3, 2, 2)])
+    assert len(said) == 1
+    assert 'methods.m' in said[0] and '(4, 4)' in said[0] and '(8, 6)' in said[0]
+
+
 def test_normalized_mimic():
     student, teacher = [random(2, 3, 4, 5)], [random(2, 3, 4, 5, seed=1)]
     method = built(FeatureMimic('a', 'b', normalize=True), student, teacher)
