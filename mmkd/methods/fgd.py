@@ -124,14 +124,14 @@ class FGD(Method):
         """Return ``foreground``, ``background``, ``attention`` and ``context``."""
         names = ('foreground', 'background', 'attention', 'context')
         totals = dict.fromkeys(names, student[0].new_zeros(()))
-        boxes, present = self.boxes(view)
+        boxes = self.boxes(view)
         weights = self.term_weights
         blocks = zip(self.adapters, self.student_context, self.teacher_context)
         for (adapter, student_block, teacher_block), s, t in zip(blocks, student, teacher):
             size = tuple(t.shape[-2:])
             s = adapter(s, size)  # (N, C_teacher, H, W)
             cells, channels = spatial_attention(t, self.tau), channel_attention(t, self.tau)
-            masks = self.box_masks(boxes, present, t)  # (N, 2, H, W)
+            masks = self.box_masks(boxes, t)  # (N, 2, H, W)
             focal = weighted_squares(s, t, channels, masks * cells)
             attention = (
                 (spatial_attention(s, self.tau) - cells).abs().sum()
@@ -145,21 +145,25 @@ class FGD(Method):
 
     def masks(self, student: list[Tensor], teacher: list[Tensor], view: View) -> list[Tensor]:
         """Return the foreground mask and the teacher's spatial attention, (N, 2, H, W)."""
-        boxes, present = self.boxes(view)
+        boxes = self.boxes(view)
         return [
-            torch.cat((self.box_masks(boxes, present, t)[:, :1], spatial_attention(t, self.tau)), 1)
+            torch.cat((self.box_masks(boxes, t)[:, :1], spatial_attention(t, self.tau)), 1)
             for t in teacher
         ]
 
-    def box_masks(self, boxes: Tensor, present: Tensor, like: Tensor) -> Tensor:
-        """Return foreground and background (N, 2, H, W) on a map, of boxes (N, B, 4) in [0, 1]."""
+    def box_masks(self, boxes: tuple[Tensor, Tensor, Tensor], like: Tensor) -> Tensor:
+        """Return foreground and background (N, 2, H, W) on a map, of what :meth:`boxes` returns."""
+        pixels, present, extent = boxes
         height, width = like.shape[-2:]
-        scale = like.new_tensor((width, height, width, height))
-        masks = foreground_masks(boxes.to(like) * scale, present, (height, width))
+        # One over the stride, mostly a power of two: then borders between cells stay exact.
+        scale = like.new_tensor((width, height, width, height)) / extent.to(like)  # (N, 4)
+        masks = foreground_masks(pixels.to(like) * scale[:, None], present, (height, width))
         return torch.cat(masks, 1)
 
-    def boxes(self, view: View) -> tuple[Tensor, Tensor]:
-        """Return the boxes (N, B, 4) as shares of the map, and which of them are real (N, B).
+    def boxes(self, view: View) -> tuple[Tensor, Tensor, Tensor]:
+        """Return boxes in pixels (N, B, 4), which are real (N, B), and what the map spans (N, 4).
+
+        The span is width, height, width, height in pixels.
 
         Raises:
             ConfigError: There are no boxes x1, y1, x2, y2: the task is not detection.
@@ -175,10 +179,9 @@ class FGD(Method):
                     'sample: it is for detectors',
                 )
             boxes.append(found.to(view.inputs.device, torch.float32))
-        padded, present = pad_boxes(boxes)
-        height, width = view.inputs.shape[-2:]
-        sizes = [(height, width)] * len(boxes)
+        pixels, present = pad_boxes(boxes)
+        sizes = [tuple(view.inputs.shape[-2:])] * len(boxes)
         if not self.use_pad_shape:
             sizes = [tuple(sample.img_shape[:2]) for sample in view.data_samples]
-        extent = torch.tensor([(w, h, w, h) for h, w in sizes]).to(padded, non_blocking=True)
-        return padded / extent[:, None], present
+        extent = torch.tensor([(w, h, w, h) for h, w in sizes])
+        return pixels, present, extent.to(pixels, non_blocking=True)

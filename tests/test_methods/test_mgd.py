@@ -15,7 +15,7 @@ from mmkd.utils import ConfigError
 
 def convolve(x, conv):
     """Return a 3×3 convolution of a map (C, H, W) with zero padding, cell by cell."""
-    c, h, w = x.shape
+    h, w = x.shape[1:]
     out = torch.zeros(conv.out_channels, h, w, dtype=x.dtype)
     for y in range(h):
         for z in range(w):
