@@ -195,7 +195,7 @@ def tiny(cfg: Config) -> dict[str, Any]:
     model = plain_dict(cfg.model)
     if cfg.get('data_preprocessor') is not None:  # as the Runner does
         model.setdefault('data_preprocessor', plain_dict(cfg.data_preprocessor))
-    if 'ResNet' in model['backbone']['type']:
+    if 'ResNe' in model['backbone']['type']:  # ResNet, ResNetV1c, ResNeXt
         parts = {k: v for k, v in model.items() if k not in ('data_preprocessor', 'distill')}
         model.update(narrow(parts))
         backbone, original = model['backbone'], cfg.model.backbone

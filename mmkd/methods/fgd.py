@@ -114,6 +114,7 @@ class FGD(Method):
 
     def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the adapters and the context blocks of both sides."""
+        assert isinstance(teacher, list)
         self.adapters = self.build_adapters(student, teacher)
         self.student_context = nn.ModuleList(GlobalContext(t.shape[1]) for t in teacher)
         self.teacher_context = nn.ModuleList(GlobalContext(t.shape[1]) for t in teacher)

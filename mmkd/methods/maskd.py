@@ -64,8 +64,9 @@ class MasKD(Method):
 
     def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the adapters and read the tokens."""
+        assert isinstance(teacher, list)
         self.adapters = self.build_adapters(student, teacher)
-        channels = [t.shape[1] for t in teacher]  # type: ignore[union-attr]
+        channels = [t.shape[1] for t in teacher]
         self.mask_tokens = load_tokens(self.tokens, channels, f'{self.key}.tokens')
 
     def forward(

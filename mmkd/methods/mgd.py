@@ -63,6 +63,7 @@ class MGD(Method):
 
     def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the adapters and the generation blocks."""
+        assert isinstance(teacher, list)
         self.adapters = self.build_adapters(student, teacher)
         self.generators = nn.ModuleList(generation_block(t.shape[1]) for t in teacher)
 

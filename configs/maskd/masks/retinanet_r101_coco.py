@@ -14,6 +14,7 @@ model = dict(
     levels=(0, 1, 2, 3, 4),
     num_tokens=6,
 )
+train_dataloader = dict(sampler=dict(type='InfiniteSampler'))
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=2000, val_interval=2000)
 optim_wrapper = dict(
     _delete_=True,

@@ -12,6 +12,7 @@ model = dict(
     levels=(0, 1, 2, 3, 4),
     num_tokens=6,
 )
+train_dataloader = dict(sampler=dict(type='InfiniteSampler'))
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=200, val_interval=200)
 optim_wrapper = dict(
     _delete_=True,
