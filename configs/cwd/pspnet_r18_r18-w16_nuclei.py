@@ -10,13 +10,14 @@ model = dict(
             checkpoint='work_dirs/teachers/pspnet_r18_nuclei/teacher.pth',
         ),
         methods=dict(
-            # The published weight on class maps.
+            # A fifth of the published weight on class maps: this student starts from scratch; see
+            # README.
             cwd=dict(
                 type='mmkd.CWD',
                 student='decode_head.conv_seg',
                 teacher='decode_head.conv_seg',
                 tau=1.0,
-                weight=5.0,
+                weight=1.0,
             ),
         ),
     ),

@@ -10,7 +10,7 @@ model = dict(
             checkpoint='work_dirs/teachers/pspnet_r18_nuclei/teacher.pth',
         ),
         methods=dict(
-            # Weight to be measured.
+            # The published factor, here on features: the class maps of the authors are only three.
             # First: masks/pspnet_r18_nuclei.py
             maskd=dict(
                 type='mmkd.MasKD',

@@ -10,7 +10,7 @@ model = dict(
             checkpoint='work_dirs/teachers/pspnet_r18_nuclei/teacher.pth',
         ),
         methods=dict(
-            # Weight to be measured.
+            # The published weight; on this map it fits a student from scratch as well, see README.
             mgd=dict(
                 type='mmkd.MGD',
                 student='backbone',

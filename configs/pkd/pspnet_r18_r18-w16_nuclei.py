@@ -10,12 +10,12 @@ model = dict(
             checkpoint='work_dirs/teachers/pspnet_r18_nuclei/teacher.pth',
         ),
         methods=dict(
-            # Weight to be measured.
+            # Published for detectors: 6. A student from scratch starts uncorrelated; see README.
             pkd=dict(
                 type='mmkd.PKD',
                 student='decode_head.bottleneck',
                 teacher='decode_head.bottleneck',
-                weight=1.0,
+                weight=2.0,
             ),
         ),
     ),
