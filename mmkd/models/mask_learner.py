@@ -81,6 +81,8 @@ class MaskLearner(BaseModel):
                 )
         #: Position of each level among the tokens.
         self.levels = {level % len(maps): index for index, level in enumerate(wanted)}
+        if len(self.levels) < len(wanted):
+            raise ConfigError(f'{KEY}.levels', f'a level stands twice in {tuple(wanted)}')
         for level in self.levels:
             if maps[level].ndim != 4:
                 raise ConfigError(

@@ -164,6 +164,21 @@ def test_one_pass_equals_masked_copies():
         torch.testing.assert_close(weighted_squares(student, teacher, channels, cells)[m], copies)
 
 
+def test_one_pass_keeps_one_map_for_the_backward_pass():
+    student, teacher = random(2, 3, 8, 8).requires_grad_(), random(2, 3, 8, 8, seed=1)
+    channels, cells = random(2, 3, 1, 1, seed=2).abs(), random(2, 2, 8, 8, seed=3).abs()
+    kept = set()
+
+    def pack(x):
+        if x.shape == student.shape:
+            kept.add(x.data_ptr())
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        weighted_squares(student, teacher, channels, cells).sum().backward()
+    assert len(kept) == 1
+
+
 # The method ---------------------------------------------------------------------------------------
 
 

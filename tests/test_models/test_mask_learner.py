@@ -149,6 +149,7 @@ def test_evaluation_is_that_of_the_masked_teacher(tmp_path):
     ('kwargs', 'key'),
     [
         (dict(levels=(7,)), 'levels'),
+        (dict(levels=(0, -1)), 'levels'),
         (dict(num_tokens=0), 'num_tokens'),
         (dict(tap='nekc'), 'tap'),
         (dict(tap='head.fc'), 'tap'),
