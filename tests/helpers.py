@@ -75,7 +75,7 @@ def tiny(cfg: Config) -> dict[str, Any]:
     model = plain_dict(cfg.model)
     if cfg.get('data_preprocessor') is not None:  # as the Runner does
         model.setdefault('data_preprocessor', plain_dict(cfg.data_preprocessor))
-    if 'ResNet' in model['backbone']['type']:
+    if 'ResNe' in model['backbone']['type']:  # ResNet, ResNetV1c, ResNeXt
         parts = {k: v for k, v in model.items() if k not in ('data_preprocessor', 'distill')}
         model.update(narrow(parts))
         backbone, original = model['backbone'], cfg.model.backbone
@@ -141,6 +141,22 @@ def tiny_teacher(cfg: Config, folder: Path, seed: int = 1) -> dict[str, Any]:
     )
 
 
+def tiny_tokens(method: Mapping[str, Any], teacher: Mapping[str, Any], folder: Path) -> str:
+    """Save the tokens that a mask stage starts with, for a MasKD method; return the path."""
+    learner = MODELS.build(
+        dict(
+            type='mmkd.MaskLearner',
+            teacher=teacher,
+            tap=method['teacher'],
+            levels=method.get('levels'),
+            num_tokens=2,
+        )
+    )
+    checkpoint = folder / 'tokens.pth'
+    torch.save(dict(state_dict=learner.state_dict()), checkpoint)
+    return str(checkpoint)
+
+
 def tiny_distilled(cfg: Config, folder: Path, size: Any = 128) -> tuple[dict[str, Any], Any]:
     """Make a distillation config tiny, teacher included.
 
@@ -160,6 +176,9 @@ def tiny_distilled(cfg: Config, folder: Path, size: Any = 128) -> tuple[dict[str
         if isinstance(one, dict) and 'checkpoint' in one:
             (folder / name).mkdir()
             one.update(tiny_teacher(read_config(one['config']), folder / name))
+    for method in model['distill']['methods'].values():
+        if 'tokens' in method:
+            method['tokens'] = tiny_tokens(method, teacher, folder)
     if task_of(cfg) == 'seg':
         model['data_preprocessor']['size'] = sizes_of(size, 1)[0]
     student = {k: v for k, v in model.items() if k not in ('distill', 'student')}

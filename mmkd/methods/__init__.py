@@ -1,7 +1,25 @@
+from mmkd.methods.at import AT
 from mmkd.methods.base import Method
+from mmkd.methods.cwd import CWD
 from mmkd.methods.feature_mimic import FeatureMimic
+from mmkd.methods.fgd import FGD
 from mmkd.methods.logit_kd import LogitKD
+from mmkd.methods.maskd import MasKD
+from mmkd.methods.mgd import MGD
 from mmkd.methods.patchmix_simulation_kd import PatchMixSimulationKD
+from mmkd.methods.pkd import PKD
 from mmkd.methods.schedule import Schedule
 
-__all__ = ['FeatureMimic', 'LogitKD', 'Method', 'PatchMixSimulationKD', 'Schedule']
+__all__ = [
+    'AT',
+    'CWD',
+    'FGD',
+    'MGD',
+    'PKD',
+    'FeatureMimic',
+    'LogitKD',
+    'MasKD',
+    'Method',
+    'PatchMixSimulationKD',
+    'Schedule',
+]

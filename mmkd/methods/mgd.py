@@ -1,0 +1,106 @@
+"""MGD: masked generative distillation."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import torch
+from mmengine.dist import get_rank
+from torch import Tensor, nn
+
+from mmkd.methods.base import Method, Tensors
+from mmkd.mixers.view import View
+from mmkd.registry import MODELS
+from mmkd.utils import ConfigError, progress, step_generator
+
+
+@MODELS.register_module()
+class MGD(Method):
+    """Let the student's masked map generate the teacher's whole map.
+
+    ``L = Σ_l Σ_chw (G_l(M ⊙ φ_l(F_s^l)) - F_t^l)²``, mean over N, where G is a 3×3 convolution, a
+    ReLU and another 3×3 convolution, and M hides a share λ of the cells or channels at random.
+
+    Source: Yang et al., "Masked Generative Distillation", ECCV 2022.
+
+    Args:
+        student: Tap of L maps (N, C_student, H, W).
+        teacher: Tap of L maps (N, C_teacher, H, W).
+        mask: ``'spatial'`` hides cells (dense tasks), ``'channel'`` channels (classification).
+            Defaults to ``'spatial'``.
+        mask_ratio: Share λ that is hidden. Defaults to 0.65, of RetinaNet.
+        weight: See :class:`~mmkd.methods.base.Method`; the paper's α. The loss is a sum over C, H
+            and W, so the weight depends on them. Defaults to 2e-5, of RetinaNet.
+        **kwargs: See :class:`~mmkd.methods.base.Method`.
+
+    Deviations: the mask depends on seed, iteration and rank alone, so the student's own random
+    numbers are those of a run without distillation and a resumed run draws the same masks.
+    """
+
+    def __init__(
+        self,
+        student: Any,
+        teacher: Any,
+        mask: str = 'spatial',
+        mask_ratio: float = 0.65,
+        weight: Any = 2e-5,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(student, teacher, weight=weight, **kwargs)
+        self.mask = mask
+        self.mask_ratio = mask_ratio
+
+    def configure(self, key: str) -> None:
+        """Check the arguments."""
+        super().configure(key)
+        if self.mask not in ('spatial', 'channel'):
+            raise ConfigError(f'{key}.mask', "use 'spatial' or 'channel'")
+        if not 0 <= self.mask_ratio < 1:
+            raise ConfigError(
+                f'{key}.mask_ratio', f'a share is at least 0 and less than 1, not {self.mask_ratio}'
+            )
+
+    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+        """Create the adapters and the generation blocks."""
+        assert isinstance(teacher, list)
+        self.adapters = self.build_adapters(student, teacher)
+        self.generators = nn.ModuleList(generation_block(t.shape[1]) for t in teacher)
+
+    def forward(
+        self, student: list[Tensor], teacher: list[Tensor], view: View
+    ) -> dict[str, Tensor]:
+        """Return ``mgd``, the sum over the levels."""
+        total = student[0].new_zeros(())
+        kept = self.draw(teacher)
+        for adapter, generate, s, t, mask in zip(
+            self.adapters, self.generators, student, teacher, kept
+        ):
+            s = adapter(s, tuple(t.shape[-2:]))  # (N, C_teacher, H, W)
+            total = total + (generate(s * mask) - t).square().sum() / len(t)
+        return dict(mgd=total)
+
+    def masks(self, student: list[Tensor], teacher: list[Tensor], view: View) -> list[Tensor]:
+        """Return the cells (N, 1, H, W) that this step keeps; nothing where channels are hidden."""
+        return self.draw(teacher) if self.mask == 'spatial' else []
+
+    def draw(self, maps: list[Tensor]) -> list[Tensor]:
+        """Return 0 for what this step hides, 1 elsewhere: (N, 1, H, W) or (N, C, 1, 1)."""
+        # Salted by the config key: two methods, and the mixer, draw different numbers.
+        generator = step_generator(progress()[0], get_rank(), zlib.crc32(self.key.encode()))
+        kept = []
+        for x in maps:
+            n, c, h, w = x.shape
+            shape = (n, 1, h, w) if self.mask == 'spatial' else (n, c, 1, 1)
+            drawn = torch.rand(shape, generator=generator) >= self.mask_ratio
+            kept.append(drawn.to(x, non_blocking=True))
+        return kept
+
+
+def generation_block(channels: int) -> nn.Sequential:
+    """Return two 3×3 convolutions with a ReLU between them."""
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(channels, channels, 3, padding=1),
+    )
