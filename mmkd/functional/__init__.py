@@ -1,12 +1,16 @@
 from mmkd.functional.boxes import clip_to_visible
 from mmkd.functional.feature import mimic_loss, standardize
 from mmkd.functional.logits import class_rows, dense_binary_kl, kl_divergence
+from mmkd.functional.relations import cross_image_loss, memory_loss, pairwise_loss
 
 __all__ = [
     'class_rows',
     'clip_to_visible',
+    'cross_image_loss',
     'dense_binary_kl',
     'kl_divergence',
+    'memory_loss',
     'mimic_loss',
+    'pairwise_loss',
     'standardize',
 ]

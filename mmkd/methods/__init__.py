@@ -3,5 +3,13 @@ from mmkd.methods.feature_mimic import FeatureMimic
 from mmkd.methods.logit_kd import LogitKD
 from mmkd.methods.patchmix_simulation_kd import PatchMixSimulationKD
 from mmkd.methods.schedule import Schedule
+from mmkd.methods.skd import SKD
 
-__all__ = ['FeatureMimic', 'LogitKD', 'Method', 'PatchMixSimulationKD', 'Schedule']
+__all__ = [
+    'SKD',
+    'FeatureMimic',
+    'LogitKD',
+    'Method',
+    'PatchMixSimulationKD',
+    'Schedule',
+]
