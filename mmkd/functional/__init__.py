@@ -1,16 +1,23 @@
 from mmkd.functional.boxes import clip_to_visible
 from mmkd.functional.feature import mimic_loss, standardize
+from mmkd.functional.labels import one_hot_pixels, resize_labels
 from mmkd.functional.logits import class_rows, dense_binary_kl, kl_divergence
+from mmkd.functional.prototypes import class_similarity, region_means, variation_loss
 from mmkd.functional.relations import cross_image_loss, memory_loss, pairwise_loss
 
 __all__ = [
     'class_rows',
+    'class_similarity',
     'clip_to_visible',
     'cross_image_loss',
     'dense_binary_kl',
     'kl_divergence',
     'memory_loss',
     'mimic_loss',
+    'one_hot_pixels',
     'pairwise_loss',
+    'region_means',
+    'resize_labels',
     'standardize',
+    'variation_loss',
 ]

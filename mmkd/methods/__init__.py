@@ -1,11 +1,13 @@
 from mmkd.methods.base import Method
 from mmkd.methods.feature_mimic import FeatureMimic
+from mmkd.methods.ifvd import IFVD
 from mmkd.methods.logit_kd import LogitKD
 from mmkd.methods.patchmix_simulation_kd import PatchMixSimulationKD
 from mmkd.methods.schedule import Schedule
 from mmkd.methods.skd import SKD
 
 __all__ = [
+    'IFVD',
     'SKD',
     'FeatureMimic',
     'LogitKD',
