@@ -3,6 +3,7 @@ from mmkd.functional.feature import mimic_loss, standardize
 from mmkd.functional.labels import one_hot_pixels, resize_labels
 from mmkd.functional.logits import class_rows, dense_binary_kl, kl_divergence
 from mmkd.functional.prototypes import class_similarity, region_means, variation_loss
+from mmkd.functional.queues import enqueue, pick_pixels, random_embeddings
 from mmkd.functional.relations import cross_image_loss, memory_loss, pairwise_loss
 
 __all__ = [
@@ -11,11 +12,14 @@ __all__ = [
     'clip_to_visible',
     'cross_image_loss',
     'dense_binary_kl',
+    'enqueue',
     'kl_divergence',
     'memory_loss',
     'mimic_loss',
     'one_hot_pixels',
     'pairwise_loss',
+    'pick_pixels',
+    'random_embeddings',
     'region_means',
     'resize_labels',
     'standardize',

@@ -1,4 +1,5 @@
 from mmkd.methods.base import Method
+from mmkd.methods.cirkd import CIRKD
 from mmkd.methods.feature_mimic import FeatureMimic
 from mmkd.methods.ifvd import IFVD
 from mmkd.methods.logit_kd import LogitKD
@@ -7,6 +8,7 @@ from mmkd.methods.schedule import Schedule
 from mmkd.methods.skd import SKD
 
 __all__ = [
+    'CIRKD',
     'IFVD',
     'SKD',
     'FeatureMimic',
