@@ -1,5 +1,6 @@
 from mmkd.methods.base import Method
 from mmkd.methods.cirkd import CIRKD
+from mmkd.methods.cross_kd import CrossKD
 from mmkd.methods.feature_mimic import FeatureMimic
 from mmkd.methods.ifvd import IFVD
 from mmkd.methods.logit_kd import LogitKD
@@ -11,6 +12,7 @@ __all__ = [
     'CIRKD',
     'IFVD',
     'SKD',
+    'CrossKD',
     'FeatureMimic',
     'LogitKD',
     'Method',
