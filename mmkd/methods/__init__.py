@@ -3,6 +3,7 @@ from mmkd.methods.cirkd import CIRKD
 from mmkd.methods.cross_kd import CrossKD
 from mmkd.methods.feature_mimic import FeatureMimic
 from mmkd.methods.ifvd import IFVD
+from mmkd.methods.ld import LD
 from mmkd.methods.logit_kd import LogitKD
 from mmkd.methods.patchmix_simulation_kd import PatchMixSimulationKD
 from mmkd.methods.schedule import Schedule
@@ -11,6 +12,7 @@ from mmkd.methods.skd import SKD
 __all__ = [
     'CIRKD',
     'IFVD',
+    'LD',
     'SKD',
     'CrossKD',
     'FeatureMimic',
