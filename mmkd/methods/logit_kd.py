@@ -126,7 +126,19 @@ class LogitKD(Method):
     def forward(
         self, student: list[Tensor], teacher: list[Tensor], view: View
     ) -> dict[str, Tensor]:
-        """Return ``kd``, the mean over the levels of a dense head, or the divergence itself."""
+        """Return ``kd``, the mean over the levels of a dense head, or the divergence itself.
+
+        Raises:
+            ConfigError: The logits are those of regions, which differ between the two models.
+        """
+        for s in student:
+            if s.ndim == 2 and len(s) != len(view.inputs):
+                raise ConfigError(
+                    f'{self.key}.student',
+                    f'yields {len(s)} rows of logits for {len(view.inputs)} images: it classifies '
+                    'regions, and teacher and student look at different ones; tap a dense head, '
+                    'such as rpn_head.rpn_cls',
+                )
         losses = []
         if self.activation == 'sigmoid' or self.num_classes:
             for s, t in zip(student, teacher):
