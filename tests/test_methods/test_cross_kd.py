@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import naive
@@ -31,8 +32,7 @@ from mmkd.models import distilled
 from mmkd.utils import ConfigError
 
 PREFIXES = dict(retina='retina', gfl='gfl', atss='atss', fcos='conv')
-# GFL, RetinaNet, ATSS and FCOS as published.
-WEIGHTS = dict(gfl=(1, 4), retina=(1, 1), atss=(1, 1, 1), fcos=(0.4, 0.75))
+PUBLISHED = dict(gfl=(1, 4), retina=(1, 1), atss=(1, 1, 1), fcos=(0.4, 0.75))
 
 
 def wired(family, student, teacher, features, **kwargs):
@@ -165,8 +165,8 @@ def test_equals_loops(family, start):
     with torch.no_grad():
         sides = predictions(method, student, teacher, features, family, start)
         terms = expected_losses(teacher.bbox_head, family, *sides, samples)
-    assert list(losses) == ['cls', 'reg', 'centerness'][: len(WEIGHTS[family])]
-    for value, weight, expected in zip(losses.values(), WEIGHTS[family], terms):
+    assert list(losses) == ['cls', 'reg', 'centerness'][: len(PUBLISHED[family])]
+    for value, weight, expected in zip(losses.values(), PUBLISHED[family], terms):
         assert expected > 0
         assert float(value.detach()) == pytest.approx(weight * expected, rel=1e-6)
 
@@ -290,10 +290,11 @@ def test_step_under_autocast(family, dtype, tmp_path):
     with torch.autocast('cpu', dtype=dtype):
         losses = model(inputs, samples, mode='loss')
     kd = {k: v for k, v in losses.items() if k.startswith('distill.')}
-    assert len(kd) == len(WEIGHTS[family])
+    assert len(kd) == len(PUBLISHED[family])
     assert all(v.dtype == torch.float32 and v.isfinite() for v in kd.values())
     sum(kd.values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.distiller.parameters())
     assert model.backbone.conv1.weight.grad.any()
     frozen = model.distiller.teachers[''].model
     assert all(p.grad is None for p in frozen.parameters()) and not frozen.training
+    assert copy.deepcopy(model).distiller.methods['crosskd'].head is frozen.bbox_head

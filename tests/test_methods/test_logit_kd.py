@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import naive
 import pytest
 import torch
@@ -141,6 +143,9 @@ def test_pooled_is_the_teachers_own_neck_and_head_on_the_simulated_map(tmp_path)
                 hidden[j, :, y, x] += 0 if shown else 100
     assert not torch.equal(hidden, feature)
     torch.testing.assert_close(method.run([student], [hidden], view)['kd'], loss)
+    # A copy with averaged weights shares the teacher.
+    copied = copy.deepcopy(model).distiller.methods['logits']
+    assert copied._classifier[0] is model.distiller.teachers['']
 
 
 def test_mixup_of_sigmoid_scores_is_finite():
