@@ -65,7 +65,8 @@ class CrossKD(Method):
 
     Deviations: where the channels differ, one 1×1 convolution for each branch, shared by the
     levels, comes first. The number of positives is averaged over the processes for every head,
-    as the official code does for GFL and ATSS.
+    as the official code does for GFL and ATSS. FCOS's sum of centerness is at least 1 (officially
+    1e-6), or a batch without objects would have a loss a million times as large.
     """
 
     def __init__(
@@ -206,7 +207,7 @@ class CrossKD(Method):
             centers = [self.head.centerness_target(t.boxes[t.positive]) for t in levels]
             number = torch.cat(centers).sum()
             all_reduce(number, op='mean')
-            number = number.clamp(min=1e-6)
+            number = number.clamp(min=1)
         classes = self.head.cls_out_channels
         cls, reg, center = [], [], []
         total = number.new_zeros(())

@@ -200,7 +200,9 @@ def test_step_under_autocast(dtype, tmp_path):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.distiller.parameters())
     assert model.decode_head.bottleneck.conv.weight.grad.any()
     assert all(p.grad is None for p in model.distiller.teachers[''].model.parameters())
+    # For resuming only: no entry of the student's, but of the distiller's.
     assert not any('queue' in name for name in model.state_dict())
+    assert 'methods.cirkd.pixel_pointer' in model.distiller.state_dict()
 
 
 def run(part: slice, batches: int = 3) -> dict:

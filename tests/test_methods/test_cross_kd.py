@@ -154,7 +154,7 @@ def expected_losses(head, family, cross, own, samples):
 
 
 @pytest.mark.parametrize('start', [0, 1, 2])
-@pytest.mark.parametrize('family', ['retina', 'gfl', 'atss', 'fcos'])
+@pytest.mark.parametrize('family', PREFIXES)
 def test_equals_loops(family, start):
     """Two images, one without objects; a crowd; padding; levels of one cell; narrower student."""
     student, teacher = detector_of(family, 4), detector_of(family, 8, seed=1)
@@ -183,7 +183,7 @@ def test_distances_in_strides():
     assert float(losses['reg'].detach()) == pytest.approx(0.75 * terms[1], rel=1e-6)
 
 
-@pytest.mark.parametrize('family', ['retina', 'gfl', 'atss', 'fcos'])
+@pytest.mark.parametrize('family', PREFIXES)
 def test_equal_channels_need_no_adapter_and_equal_features_no_loss(family):
     teacher = detector_of(family)
     features = pyramid(8)
@@ -213,12 +213,15 @@ def test_gradients_pass_through_the_teacher_and_leave_it_alone():
     assert not [k for k in method.state_dict() if not k.startswith('adapters')]
 
 
-def test_images_without_objects():
-    student, teacher = detector_of('retina'), detector_of('retina', seed=1)
-    method, *sides = wired('retina', student, teacher, (pyramid(8), pyramid(8, seed=1)))
-    samples = [det_samples()[1], det_samples()[1]]
-    losses = method.run(*sides, view_of(samples))
-    assert all(v.isfinite() and v > 0 for v in losses.values())
+@pytest.mark.parametrize('family', PREFIXES)
+def test_images_without_objects(family):
+    """The teacher still says something; only what is normalised by objects could explode."""
+    student, teacher = detector_of(family), detector_of(family, seed=1)
+    method, *sides = wired(family, student, teacher, (pyramid(8), pyramid(8, seed=1)))
+    losses = method.run(*sides, view_of([det_samples()[1]] * 2))
+    limit = 100 * sum(v.detach() for v in method.run(*sides, view_of(det_samples())).values())
+    assert all(value.isfinite() and value < limit for value in losses.values())
+    assert losses['cls'] > 0 and losses['reg'] > 0
 
 
 def test_another_head_is_described_by_a_dict():
@@ -227,10 +230,7 @@ def test_another_head_is_described_by_a_dict():
     known, *sides = wired('gfl', student, teacher, features, reg_weight=2.0)
     described = dict(cls='gfl_cls', reg='gfl_reg', box='distribution', start=1, reg_weight=2.0)
     other, *same = wired(described, student, teacher, features, start=None)
-    losses = [m.run(*s, view_of(det_samples())) for m, s in ((known, sides), (other, same))]
-    assert {k: float(v) for k, v in losses[0].items()} == {
-        k: float(v) for k, v in losses[1].items()
-    }
+    assert known.run(*sides, view_of(det_samples())) == other.run(*same, view_of(det_samples()))
     assert [m.shape for m in known.masks(*sides, None)] == [(2, 1, *size) for size in LEVELS]
 
 
@@ -265,7 +265,7 @@ def test_heads_that_do_not_fit():
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize('family', ['retina', 'gfl', 'atss', 'fcos'])
+@pytest.mark.parametrize('family', PREFIXES)
 def test_step_under_autocast(family, dtype, tmp_path):
     """With a teacher in half precision, on mixed images."""
     config = detector_config(family, 8)
