@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import torch
+from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
+from mmseg.structures import SegDataSample
 
 from mmkd.mixers import PatchMix, View
 
@@ -29,3 +31,9 @@ def mixed_view(batch: int, mixer=None, size=(16, 16)) -> View:
     mixer.num_classes = batch
     samples = [DataSample().set_gt_label(i) for i in range(batch)]
     return mixer.mix(random(batch, 3, *size), samples)
+
+
+def labelled_view(labels) -> View:
+    """Return a plain view with label maps (N, H, W)."""
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=label[None])) for label in labels]
+    return View.plain(torch.zeros(len(labels), 3, *labels.shape[1:]), samples)

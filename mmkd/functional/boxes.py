@@ -49,3 +49,96 @@ def clip_to_visible(boxes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         dim=1,
     )
     return clipped, visible
+
+
+def overlap_and_union(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the areas of intersection and union of boxes (..., 4) that broadcast."""
+    corner = torch.maximum(boxes[..., :2], others[..., :2])
+    extent = (torch.minimum(boxes[..., 2:], others[..., 2:]) - corner).clamp(min=0)
+    overlap = extent.prod(-1)
+    areas = [(b[..., 2:] - b[..., :2]).prod(-1) for b in (boxes, others)]
+    return overlap, areas[0] + areas[1] - overlap
+
+
+def enclosing_extent(boxes: Tensor, others: Tensor) -> Tensor:
+    """Return width and height (..., 2) of the smallest box around two boxes that broadcast."""
+    corner = torch.minimum(boxes[..., :2], others[..., :2])
+    return (torch.maximum(boxes[..., 2:], others[..., 2:]) - corner).clamp(min=0)
+
+
+def giou_loss(boxes: Tensor, targets: Tensor, eps: float = 1e-6) -> Tensor:
+    """One minus the generalised IoU of pairs of boxes.
+
+    Source: Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019.
+
+    Args:
+        boxes: Boxes (P, 4) as x1, y1, x2, y2.
+        targets: Boxes (P, 4).
+        eps: Smallest area. Defaults to 1e-6.
+
+    Returns:
+        Losses (P,) from 0 to 2.
+    """
+    overlap, union = overlap_and_union(boxes, targets)
+    union = union.clamp(min=eps)
+    enclosing = enclosing_extent(boxes, targets).prod(-1).clamp(min=eps)
+    return 1 - overlap / union + (enclosing - union) / enclosing
+
+
+def log_iou_loss(boxes: Tensor, targets: Tensor, eps: float = 1e-6) -> Tensor:
+    """Negative logarithm of the IoU of pairs of boxes.
+
+    Source: Yu et al., "UnitBox", ACM MM 2016.
+
+    Args:
+        boxes: Boxes (P, 4) as x1, y1, x2, y2.
+        targets: Boxes (P, 4).
+        eps: Smallest IoU. Defaults to 1e-6.
+
+    Returns:
+        Losses (P,).
+    """
+    overlap, union = overlap_and_union(boxes, targets)
+    return -(overlap / union.clamp(min=eps)).clamp(min=eps).log()
+
+
+def valuable_region(
+    priors: Tensor, boxes: Tensor, level_sizes: list[int], topk: int = 9, gamma: float = 0.25
+) -> Tensor:
+    """Return the weights of the valuable localisation region of an image.
+
+    A prior belongs to it if, for some box, its distance-IoU lies between γ and 1 times the
+    threshold of positives of ATSS: mean plus deviation of the IoUs of the ``topk`` priors of every
+    level that are nearest to the box's centre. Its weight is the largest IoU with such a box.
+
+    Source: Zheng et al., "Localization Distillation for Dense Object Detection", CVPR 2022, and
+    its official code, which takes the thresholds from ATSS (Zhang et al., CVPR 2020).
+
+    Args:
+        priors: Anchors (P, 4) of all levels, level by level.
+        boxes: Ground truth (G, 4).
+        level_sizes: Number of priors of each level.
+        topk: Candidates of each level. Defaults to 9.
+        gamma: Lower end of the region. Defaults to 0.25.
+
+    Returns:
+        Weights (P,); 0 outside of the region, and everywhere without boxes.
+    """
+    if not len(boxes):
+        return priors.new_zeros(len(priors))
+    pair = priors[:, None], boxes[None]
+    overlap, union = overlap_and_union(*pair)
+    iou = overlap / union.clamp(min=1e-6)  # (P, G)
+    centers = [(b[..., :2] + b[..., 2:]) / 2 for b in pair]
+    distance = (centers[0] - centers[1]).square().sum(-1)  # (P, G)
+    diagonal = enclosing_extent(*pair).square().sum(-1).clamp(min=1e-6)
+    candidates, start = [], 0
+    for size in level_sizes:
+        nearest = distance[start : start + size].topk(min(topk, size), dim=0, largest=False)[1]
+        candidates.append(nearest + start)
+        start += size
+    chosen = iou.gather(0, torch.cat(candidates))  # (candidates, G)
+    threshold = chosen.mean(0) + chosen.std(0)
+    diou = iou - distance / diagonal
+    inside = (diou < threshold) & (diou >= gamma * threshold)
+    return (iou * inside).amax(1)

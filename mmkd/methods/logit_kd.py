@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmkd.functional import class_rows, dense_binary_kl, kl_divergence
 from mmkd.methods.base import Method, Tensors
@@ -66,7 +66,7 @@ class LogitKD(Method):
         self.num_classes = num_classes
         self.logit_sim = logit_sim
         # A teacher is no part of this module: a plain list keeps it unregistered.
-        self._classifier: list[nn.Module] = []
+        self._classifier: list[Any] = []
 
     def configure(self, key: str) -> None:
         """Check the arguments."""
@@ -83,14 +83,14 @@ class LogitKD(Method):
         assert isinstance(student, list) and isinstance(teacher, list)
         if self.logit_sim == 'pooled':
             assert isinstance(self.teacher_taps, tuple)
-            model = teachers[self.teacher_taps[0].model].model
-            if not (hasattr(model, 'head') and teacher[-1].ndim == 4):
+            classifier = teachers[self.teacher_taps[0].model]
+            if not (hasattr(classifier.model, 'head') and teacher[-1].ndim == 4):
                 raise ConfigError(
                     f'{self.key}.logit_sim',
                     "'pooled' needs a classifier with a `head` and a tap of its last feature map "
                     "(teacher=dict(module='backbone', levels=(-1,))); else use 'mixture'",
                 )
-            self._classifier = [model]
+            self._classifier = [classifier]
             teacher = [self.head_of(teacher)]
         self.check_pairs(student, teacher, ndim=student[0].ndim)
         for s, t in zip(student, teacher):
@@ -108,7 +108,7 @@ class LogitKD(Method):
 
     def head_of(self, feature: list[Tensor]) -> Tensor:
         """Return the teacher's logits (N, K) of its feature maps."""
-        model = self._classifier[0]
+        model = self._classifier[0].model
         dtype = next(model.parameters()).dtype
         maps: Any = tuple(f.to(dtype) for f in feature)
         with torch.no_grad(), torch.autocast(maps[0].device.type, enabled=False):
@@ -126,7 +126,19 @@ class LogitKD(Method):
     def forward(
         self, student: list[Tensor], teacher: list[Tensor], view: View
     ) -> dict[str, Tensor]:
-        """Return ``kd``, the mean over the levels of a dense head, or the divergence itself."""
+        """Return ``kd``, the mean over the levels of a dense head, or the divergence itself.
+
+        Raises:
+            ConfigError: The logits are those of regions, which differ between the two models.
+        """
+        for s in student:
+            if s.ndim == 2 and len(s) != len(view.inputs):
+                raise ConfigError(
+                    f'{self.key}.student',
+                    f'yields {len(s)} rows of logits for {len(view.inputs)} images: it classifies '
+                    'regions, and teacher and student look at different ones; tap a dense head, '
+                    'such as rpn_head.rpn_cls',
+                )
         losses = []
         if self.activation == 'sigmoid' or self.num_classes:
             for s, t in zip(student, teacher):

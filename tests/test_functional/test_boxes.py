@@ -7,8 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmdet.models.losses import GIoULoss, IoULoss
 
-from mmkd.functional import clip_to_visible
+from mmkd.functional import clip_to_visible, giou_loss, log_iou_loss
 
 H, W = 12, 15
 coordinate = st.integers(-8, 40).map(lambda v: v / 2) | st.floats(-4, 19)
@@ -60,3 +61,20 @@ def test_boxes_outside_the_image_are_invisible():
 def test_no_boxes():
     clipped, share = clip_to_visible(torch.zeros(0, 4), torch.ones(H, W, dtype=torch.bool))
     assert clipped.shape == (0, 4) and share.shape == (0,)
+
+
+@pytest.mark.parametrize(('function', 'loss'), [(giou_loss, GIoULoss()), (log_iou_loss, IoULoss())])
+def test_losses_of_boxes(function, loss):
+    """Overlapping, disjoint, contained, equal and empty boxes, against mmdet's losses."""
+    corner = torch.rand(50, 2, 2, generator=torch.Generator().manual_seed(0)).double() * 20
+    extent = torch.rand(50, 2, 2, generator=torch.Generator().manual_seed(1)).double() * 20
+    boxes, targets = torch.cat([corner, corner + extent], 2).unbind(1)
+    targets[0], boxes[1, 2:] = boxes[0], boxes[1, :2]
+    boxes[2] = torch.tensor([2.0, 2, 3, 3])
+    targets[2] = torch.tensor([0.0, 0, 9, 9])
+    expected = loss(boxes, targets, reduction_override='none')
+    torch.testing.assert_close(function(boxes, targets), expected)
+    assert function(boxes, targets)[0] == 0
+    boxes.requires_grad_()
+    function(boxes, targets).sum().backward()
+    assert boxes.grad.isfinite().all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import naive
 import pytest
 import torch
@@ -11,6 +13,7 @@ from views import built, mixed_view, plain_view, random
 
 from mmkd.methods import LogitKD
 from mmkd.mixers import MixUp, PatchMix
+from mmkd.utils import ConfigError
 
 
 @pytest.mark.parametrize('tau', [1.0, 3.0])
@@ -140,6 +143,9 @@ def test_pooled_is_the_teachers_own_neck_and_head_on_the_simulated_map(tmp_path)
                 hidden[j, :, y, x] += 0 if shown else 100
     assert not torch.equal(hidden, feature)
     torch.testing.assert_close(method.run([student], [hidden], view)['kd'], loss)
+    # A copy with averaged weights shares the teacher.
+    copied = copy.deepcopy(model).distiller.methods['logits']
+    assert copied._classifier[0] is model.distiller.teachers['']
 
 
 def test_mixup_of_sigmoid_scores_is_finite():
@@ -147,3 +153,24 @@ def test_mixup_of_sigmoid_scores_is_finite():
     student, teacher = [random(2, 4, 8, 8)], [random(2, 4, 8, 8, seed=1)]
     method = built(LogitKD('a', 'b', activation='sigmoid', num_classes=2), student, teacher)
     assert method.run(student, teacher, view)['kd'].isfinite()
+
+
+def test_logits_of_regions_are_refused():
+    """A two-stage detector's classifier sees hundreds of rows, and others in the teacher."""
+    rows = [random(6, 4)]
+    method = built(LogitKD('a', 'b'), rows, rows)
+    with pytest.raises(ConfigError, match='6 rows of logits for 2 images'):
+        method.run(rows, rows, plain_view(2))
+
+
+def test_one_prior_in_each_cell():
+    """GFL, ATSS and FCOS have one; all channels are classes then, with `num_classes` or without."""
+    student, teacher = [random(2, 3, 4, 4)], [random(2, 3, 4, 4, seed=1)]
+    losses = [
+        float(built(m, student, teacher).run(student, teacher, plain_view())['kd'])
+        for m in (
+            LogitKD('a', 'b', activation='sigmoid'),
+            LogitKD('a', 'b', activation='sigmoid', num_classes=3),
+        )
+    ]
+    assert losses[0] == losses[1] > 0

@@ -1,0 +1,33 @@
+# CIRKD and pixel KD. PSPNet R101 -> R18 on Cityscapes, 512x1024, 80k iterations.
+_base_ = 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
+custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+model = dict(
+    type='mmkd.Distilled',
+    student=_base_.model.type,
+    distill=dict(
+        teacher=dict(
+            config='mmseg::pspnet/pspnet_r101-d8_4xb2-80k_cityscapes-512x1024.py',
+            checkpoint='https://mmassets.onedl.ai/mmsegmentation/v0.5/pspnet/'
+            'pspnet_r101-d8_512x1024_80k_cityscapes/'
+            'pspnet_r101-d8_512x1024_80k_cityscapes_20200606_112211-e1e1100f.pth',
+        ),
+        methods=dict(
+            # Queues, samples and weights as published.
+            cirkd=dict(
+                type='mmkd.CIRKD',
+                student='decode_head.bottleneck',
+                teacher='decode_head.bottleneck',
+                weight=1.0,
+            ),
+            # Pixel KD with the temperature and weight of CIRKD's re-implementation.
+            logits=dict(
+                type='mmkd.LogitKD',
+                student='decode_head.conv_seg',
+                teacher='decode_head.conv_seg',
+                tau=1.0,
+                weight=1.0,
+            ),
+        ),
+    ),
+)
+default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

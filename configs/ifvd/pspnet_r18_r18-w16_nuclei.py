@@ -1,0 +1,31 @@
+# IFVD and pixel KD. PSPNet R18 -> half-width R18 on the nuclei.
+_base_ = '../students/pspnet_r18-w16_nuclei.py'
+custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+model = dict(
+    type='mmkd.Distilled',
+    student=_base_.model.type,
+    distill=dict(
+        teacher=dict(
+            config='mmkd::teachers/pspnet_r18_nuclei.py',
+            checkpoint='work_dirs/teachers/pspnet_r18_nuclei/teacher.pth',
+        ),
+        methods=dict(
+            # Weight 20 as published.
+            ifvd=dict(
+                type='mmkd.IFVD',
+                student='decode_head.bottleneck',
+                teacher='decode_head.bottleneck',
+                weight=20.0,
+            ),
+            # Pixel KD with the temperature and weight of CIRKD's re-implementation.
+            logits=dict(
+                type='mmkd.LogitKD',
+                student='decode_head.conv_seg',
+                teacher='decode_head.conv_seg',
+                tau=1.0,
+                weight=1.0,
+            ),
+        ),
+    ),
+)
+default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,0 +1,7 @@
+_base_ = [
+    '../_base_/models/gfl_r18-w16.py',
+    '../_base_/datasets/bccd.py',
+    '../_base_/schedules/adamw_8e.py',
+    '../_base_/det_runtime.py',
+]
+model = dict(bbox_head=dict(num_classes=3))

@@ -1,0 +1,91 @@
+"""Intra-class feature variation."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmkd.functional.labels import one_hot_pixels
+
+
+def region_means(
+    feature: Tensor, labels: Tensor, num_classes: int, ignore_index: int = 255
+) -> tuple[Tensor, Tensor]:
+    """Mean of the cells of every class in every image.
+
+    Args:
+        feature: Map (N, C, H, W).
+        labels: Class indices (N, H, W).
+        num_classes: Number of classes K.
+        ignore_index: Label of ignored cells. Defaults to 255.
+
+    Returns:
+        Means (N, K, C), zeros for absent classes, and the number (N, K) of cells.
+    """
+    pixels = feature.flatten(2).transpose(1, 2)  # (N, H·W, C)
+    members = one_hot_pixels(labels, num_classes, ignore_index).to(pixels)
+    counts = members.sum(1)  # (N, K)
+    means = members.transpose(1, 2) @ pixels / counts[..., None].clamp(min=1)
+    return means, counts
+
+
+def class_similarity(
+    feature: Tensor, labels: Tensor, num_classes: int, ignore_index: int = 255
+) -> Tensor:
+    """Cosine between every cell and the prototype of its class.
+
+    A prototype is the mean of the cells of a class in one image. An ignored cell is its own
+    prototype, with cosine 1.
+
+    Source: Wang et al., "Intra-class Feature Variation Distillation", ECCV 2020, section 3.
+
+    Args:
+        feature: Map (N, C, H, W).
+        labels: Class indices (N, H, W).
+        num_classes: Number of classes K.
+        ignore_index: Label of ignored cells. Defaults to 255.
+
+    Returns:
+        Similarities (N, H, W).
+    """
+    pixels = feature.flatten(2).transpose(1, 2)  # (N, H·W, C)
+    members = one_hot_pixels(labels, num_classes, ignore_index).to(pixels)  # (N, H·W, K)
+    prototypes, _ = region_means(feature, labels, num_classes, ignore_index)  # (N, K, C)
+    ignored = 1 - members.sum(2, keepdim=True)
+    centers = members @ prototypes + ignored * pixels  # (N, H·W, C)
+    return F.cosine_similarity(pixels, centers, dim=2).unflatten(1, feature.shape[-2:])
+
+
+def variation_loss(
+    student: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    ignore_index: int = 255,
+    mask_ignored: bool = False,
+) -> Tensor:
+    """Mean squared difference of the similarities of student and teacher.
+
+    Source: Wang et al., ECCV 2020, section 3.
+
+    Args:
+        student: Map (N, C_student, H, W).
+        teacher: Map (N, C_teacher, H, W), without gradient.
+        labels: Class indices (N, H, W).
+        num_classes: Number of classes K.
+        ignore_index: Label of ignored cells. Defaults to 255.
+        mask_ignored: Leave ignored cells out of the mean, in which they otherwise count with a
+            difference of 0. Defaults to False.
+
+    Returns:
+        Scalar; 0 where the student equals the teacher, and where every cell is ignored.
+    """
+    sides = [
+        class_similarity(x, labels, num_classes, ignore_index) for x in (student, teacher)
+    ]  # (N, H, W) each
+    difference = (sides[0] - sides[1]).square()
+    valid = one_hot_pixels(labels, num_classes, ignore_index).sum(2).view_as(difference)
+    difference = difference * valid  # exactly 0 where a cell is its own prototype on both sides
+    if mask_ignored:
+        return difference.sum() / valid.sum().clamp(min=1)
+    return difference.mean()

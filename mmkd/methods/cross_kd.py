@@ -1,0 +1,261 @@
+"""CrossKD: the student's head features in the teacher's head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_reduce
+from torch import Tensor, nn
+
+from mmkd.functional import (
+    distribution_kl,
+    giou_loss,
+    log_iou_loss,
+    prior_rows,
+    quality_focal_kd,
+    standardize,
+)
+from mmkd.methods.base import Method, Tensors
+from mmkd.mixers.view import View
+from mmkd.models.adapters import Adapter
+from mmkd.models.dense_targets import DenseTargets, check_head, dense_targets
+from mmkd.models.head_families import family_of
+from mmkd.models.taps import Tap
+from mmkd.registry import MODELS
+from mmkd.utils import ConfigError
+
+
+@MODELS.register_module()
+class CrossKD(Method):
+    """Send the student's head features through the teacher's head and distil what comes out.
+
+    The student's feature behind the i-th conv of a branch, before its activation, gets mean and
+    deviation of the teacher's in every channel and passes the teacher's remaining convs and
+    predictor, which are frozen but let gradients through. These cross predictions ĉ, r̂ are pulled
+    towards the teacher's own c, r, while the student's own predictions see the ground truth only:
+
+    ``L = λ_c Σ_p v_p Σ_k |σ(ĉ) - σ(c)| BCE(σ(ĉ), σ(c)) / M + λ_r Σ_p w_p D(r̂, r) / Z``
+
+    with v = 0 for priors that the head's own assigner ignores and 1 elsewhere, w = v max_k σ(c_k),
+    and M = number of positives. D and Z depend on the head: KL of the edges' distributions, mean
+    over the four, and Z = Σ_p w_p (GFL); 1 - GIoU (RetinaNet, ATSS) or -log IoU (FCOS) and Z = M.
+    ATSS adds the cross entropy of centerness on positives. FCOS replaces M by the sum of the
+    centerness targets.
+
+    Source: Wang et al., "CrossKD: Cross-Head Knowledge Distillation for Object Detection", CVPR
+    2024, and its official code.
+
+    Args:
+        student: Path of the student's dense head. Defaults to ``'bbox_head'``.
+        teacher: Path of the teacher's; ``'name:bbox_head'`` where there are several teachers.
+            Defaults to ``'bbox_head'``.
+        head: Kind of both heads: ``'gfl'``, ``'retina'``, ``'atss'``, ``'fcos'``, or a dict of
+            the arguments of :class:`~mmkd.models.head_families.HeadFamily` for another one.
+            Defaults to ``'gfl'``.
+        start: Convs i of the student in front of the teacher's; 0 takes the neck's maps. Defaults
+            to None: as published for the head.
+        cls_weight: Weight λ_c. Defaults to None: as published for the head.
+        reg_weight: Weight λ_r. Defaults to None: as published for the head.
+        centerness_weight: Weight of the centerness term. Defaults to None: as published.
+        weight: Weight (or schedule) of the whole. Defaults to 1.0.
+        warmup_iters: Linear warm-up of the weight. Defaults to 0.
+
+    Deviations: where the channels differ, one 1×1 convolution for each branch, shared by the
+    levels, comes first. The number of positives is averaged over the processes for every head,
+    as the official code does for GFL and ATSS. FCOS's sum of centerness is at least 1 (officially
+    1e-6), or a batch without objects would have a loss a million times as large.
+    """
+
+    def __init__(
+        self,
+        student: str = 'bbox_head',
+        teacher: str = 'bbox_head',
+        head: str | Mapping[str, Any] = 'gfl',
+        start: int | None = None,
+        cls_weight: float | None = None,
+        reg_weight: float | None = None,
+        centerness_weight: float | None = None,
+        weight: Any = 1.0,
+        warmup_iters: int = 0,
+    ) -> None:
+        super().__init__(weight=weight, warmup_iters=warmup_iters)
+        self._paths = dict(student=student, teacher=teacher)
+        self._head = head
+        self._start = start
+        self._lambdas = dict(cls=cls_weight, reg=reg_weight, centerness=centerness_weight)
+        # A teacher is no part of this module: a plain list keeps it unregistered.
+        self._teacher: list[Any] = []
+
+    def configure(self, key: str) -> None:
+        """Derive the taps from the kind of head."""
+        super().configure(key)
+        for side, path in self._paths.items():
+            if not isinstance(path, str) or not path:
+                raise ConfigError(f'{key}.{side}', f'is the path of a head, not {path!r}')
+        self.family = family_of(self._head, f'{key}.head')
+        self.start = self.family.start if self._start is None else self._start
+        if isinstance(self.start, bool) or not isinstance(self.start, int) or self.start < 0:
+            raise ConfigError(f'{key}.start', f'is a number of convs, not {self.start!r}')
+        self.lambdas = {}
+        for term, value in self._lambdas.items():
+            value = getattr(self.family, f'{term}_weight') if value is None else value
+            if not value >= 0:
+                raise ConfigError(f'{key}.{term}_weight', f'is not negative, unlike {value!r}')
+            self.lambdas[term] = value
+        taps: dict[str, dict[str, tuple[Tap, ...]]] = {}
+        for side, path in self._paths.items():
+            features = {b: self.feature_tap(path, b, f'{key}.{side}') for b in ('cls', 'reg')}
+            taps[side] = features
+        path = self._paths['teacher']
+        for term, module in self.predictors().items():
+            tap = Tap.parse(f'{path}.{module}', None, f'{key}.teacher')
+            taps['teacher'][f'{term}_predicted'] = tap
+        self.student_taps, self.teacher_taps = taps['student'], taps['teacher']
+
+    def predictors(self) -> dict[str, str]:
+        """Return the names of the predictors by term."""
+        names = dict(cls=self.family.cls, reg=self.family.reg, centerness=self.family.centerness)
+        return {term: name for term, name in names.items() if name}
+
+    def feature_tap(self, path: str, branch: str, key: str) -> tuple[Tap, ...]:
+        """Return the tap of a branch's feature, which the activation behind it overwrites."""
+        if self.start == 0:
+            module = f'{path}.{branch}_convs.0'
+        else:
+            module = f'{path}.{branch}_convs.{self.start - 1}.activate'
+        return Tap.parse(dict(module=module, source='input', clone=True), None, key)
+
+    def build(self, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]) -> None:
+        """Check the teacher's head and create the adapters."""
+        assert isinstance(student, dict) and isinstance(teacher, dict)
+        assert isinstance(self.teacher_taps, dict)
+        self._teacher = [teachers[self.teacher_taps['cls'][0].model]]
+        check_head(self.head, f'{self.key}.teacher')
+        self.adapters = nn.ModuleDict()
+        for branch in ('cls', 'reg'):
+            sizes = [[tuple(x.shape[2:]) for x in side[branch]] for side in (student, teacher)]
+            if sizes[0] != sizes[1]:
+                raise ConfigError(
+                    f'{self.key}.student',
+                    f"the student's maps {sizes[0]} and the teacher's {sizes[1]} differ; both "
+                    'heads need the same priors',
+                )
+            channels = [side[branch][0].shape[1] for side in (student, teacher)]
+            self.adapters[branch] = Adapter(*channels)
+
+    @property
+    def head(self) -> Any:
+        """The teacher's head."""
+        path = self._paths['teacher'].rpartition(':')[2]
+        return self._teacher[0].model.get_submodule(path)
+
+    def cross(self, branch: str, student: Tensor, teacher: Tensor) -> Tensor:
+        """Return the teacher's last feature of a branch for the student's.
+
+        Args:
+            branch: ``'cls'`` or ``'reg'``.
+            student: Feature (N, C_student, H, W) behind conv ``start``.
+            teacher: The teacher's (N, C_teacher, H, W).
+        """
+        x = standardize(self.adapters[branch](student, tuple(teacher.shape[-2:])))
+        std, mean = torch.std_mean(teacher, (0, 2, 3), keepdim=True, unbiased=False)
+        x = x * std + mean
+        x = F.relu(x) if self.start else x
+        x = x.to(next(self.head.parameters()).dtype)
+        for conv in getattr(self.head, f'{branch}_convs')[self.start :]:
+            x = conv(x)
+        return x
+
+    def forward(
+        self, student: dict[str, list[Tensor]], teacher: dict[str, list[Tensor]], view: View
+    ) -> dict[str, Tensor]:
+        """Return ``cls``, ``reg`` and, for heads with it, ``centerness``."""
+        predicted = {term: teacher[f'{term}_predicted'] for term in self.predictors()}
+        crossed: dict[str, list[Tensor]] = {term: [] for term in predicted}
+        for level in range(len(student['cls'])):
+            features = {
+                branch: self.cross(branch, student[branch][level], teacher[branch][level])
+                for branch in ('cls', 'reg')
+            }
+            for term, module in self.predictors().items():
+                feature = features['cls' if term == 'cls' else 'reg']
+                crossed[term].append(getattr(self.head, module)(feature).to(teacher['cls'][level]))
+        sizes = [tuple(t.shape[-2:]) for t in predicted['cls']]
+        levels, number = dense_targets(self.head, sizes, view.data_samples, predicted['cls'][0])
+        losses = self.losses(crossed, predicted, levels, number)
+        return {term: value * self.lambdas[term] for term, value in losses.items()}
+
+    def losses(
+        self,
+        crossed: dict[str, list[Tensor]],
+        predicted: dict[str, list[Tensor]],
+        levels: list[DenseTargets],
+        number: Tensor,
+    ) -> dict[str, Tensor]:
+        """Return the unweighted terms.
+
+        Args:
+            crossed: Maps of every level of the cross predictions by term.
+            predicted: Maps of every level of the teacher's predictions by term.
+            levels: Targets of every level.
+            number: Number of positives M.
+        """
+        if not hasattr(self.head, 'get_anchors'):
+            centers = [self.head.centerness_target(t.boxes[t.positive]) for t in levels]
+            number = torch.cat(centers).sum()
+            all_reduce(number, op='mean')
+            number = number.clamp(min=1)
+        classes = self.head.cls_out_channels
+        cls, reg, center = [], [], []
+        total = number.new_zeros(())
+        for level, target in enumerate(levels):
+            scores = [prior_rows(x['cls'][level], classes) for x in (crossed, predicted)]
+            cls.append((quality_focal_kd(scores[0], scores[1]) * target.weights).sum())
+            weights = scores[1].amax(1).sigmoid() * target.weights  # (P,)
+            total = total + weights.sum()
+            boxes = [self.scaled(x['reg'][level], level) for x in (crossed, predicted)]
+            distance = self.box_distance(boxes[0], boxes[1], target.priors, level)  # (P,)
+            reg.append((distance * weights).sum())
+            if 'centerness' in crossed:
+                logits, soft = (x['centerness'][level] for x in (crossed, predicted))
+                entropy = F.binary_cross_entropy_with_logits(
+                    prior_rows(logits, 1)[:, 0],
+                    prior_rows(soft, 1)[:, 0].sigmoid(),
+                    reduction='none',
+                )
+                center.append((entropy * target.positive).sum())
+        norm = total.clamp(min=1e-6) if self.family.box == 'distribution' else number
+        losses = dict(cls=torch.stack(cls).sum() / number, reg=torch.stack(reg).sum() / norm)
+        if center:
+            losses['centerness'] = torch.stack(center).sum() / number
+        return losses
+
+    def scaled(self, maps: Tensor, level: int) -> Tensor:
+        """Return box predictions with the teacher's factor of the level."""
+        scales = getattr(self.head, 'scales', None)
+        return maps if scales is None else scales[level](maps)
+
+    def box_distance(self, cross: Tensor, teacher: Tensor, priors: Tensor, level: int) -> Tensor:
+        """Return the distance (P,) of two box predictions (N, A·D, H, W)."""
+        head = self.head
+        if self.family.box == 'distribution':
+            bins = head.reg_max + 1
+            edges = distribution_kl(prior_rows(cross, bins), prior_rows(teacher, bins))  # (P·4,)
+            return edges.view(-1, 4).mean(1)
+        rows = [prior_rows(x, 4) for x in (cross, teacher)]
+        if not hasattr(head, 'get_anchors'):  # distances to the edges, positive as in FCOS
+            if head.norm_on_bbox:
+                rows = [x.clamp(min=0) * head.strides[level] for x in rows]
+            else:
+                rows = [x.exp() for x in rows]
+        boxes = [head.bbox_coder.decode(priors, x) for x in rows]
+        return dict(giou=giou_loss, iou=log_iou_loss)[self.family.box](*boxes)
+
+    def masks(
+        self, student: dict[str, list[Tensor]], teacher: dict[str, list[Tensor]], view: View
+    ) -> list[Tensor]:
+        """Return the teacher's highest class score of every cell, by which boxes are weighted."""
+        return [t.sigmoid().amax(1, keepdim=True) for t in teacher['cls_predicted']]

@@ -1,0 +1,73 @@
+"""Structured knowledge distillation: pairwise similarities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmkd.functional import pairwise_loss
+from mmkd.methods.base import Method, Tensors
+from mmkd.mixers.view import View
+from mmkd.models.adapters import resize_to
+from mmkd.registry import MODELS
+from mmkd.utils import ConfigError
+
+
+@MODELS.register_module()
+class SKD(Method):
+    """Pull the cosine similarities between the cells of an image towards the teacher's.
+
+    ``L = mean (S_s - S_t)²`` with ``S = F̂ᵀF̂`` of the max-pooled cells of unit length.
+
+    Source: Liu et al., "Structured Knowledge Distillation for Semantic Segmentation", CVPR 2019.
+
+    Args:
+        student: Tap of maps (N, C_student, H, W), such as ``decode_head.bottleneck``.
+        teacher: Tap of maps (N, C_teacher, H, W).
+        pool: Side of the pooling windows, in cells. The matrices have (H·W / pool²)² entries for
+            each image. Defaults to 2.
+        **kwargs: See :class:`~mmkd.methods.base.Method`.
+
+    Deviations: the pairwise term alone. The paper's pixel term is
+    :class:`~mmkd.methods.logit_kd.LogitKD`; its adversarial term is left out. Student maps of
+    another size are interpolated to the teacher's.
+    """
+
+    def __init__(self, student: Any, teacher: Any, pool: int = 2, **kwargs: Any) -> None:
+        super().__init__(student, teacher, **kwargs)
+        self.pool = pool
+
+    def configure(self, key: str) -> None:
+        """Check the arguments."""
+        super().configure(key)
+        check_pool(self.pool, key)
+
+    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+        """Check the shapes. Similarities have no channels, so nothing is aligned."""
+        assert isinstance(student, list) and isinstance(teacher, list)
+        self.check_pairs(student, teacher, ndim=4)
+
+    def forward(
+        self, student: list[Tensor], teacher: list[Tensor], view: View
+    ) -> dict[str, Tensor]:
+        """Return ``pairwise``, the mean over the maps."""
+        losses = []
+        for s, t in zip(student, teacher):
+            s = resize_to(s, tuple(t.shape[-2:]))
+            if self.pool > 1:
+                s, t = (F.max_pool2d(x, self.pool, ceil_mode=True) for x in (s, t))
+            losses.append(pairwise_loss(s, t))
+        return dict(pairwise=torch.stack(losses).mean())
+
+
+def check_pool(pool: Any, key: str) -> None:
+    """Check the side of pooling windows.
+
+    Raises:
+        ConfigError: It is no whole number from 1 on.
+    """
+    if isinstance(pool, bool) or not isinstance(pool, int) or pool < 1:
+        raise ConfigError(f'{key}.pool', f'is a whole number of cells from 1 on, not {pool!r}')

@@ -1,0 +1,257 @@
+"""CIRKD: its terms, its queues, resuming, two processes."""
+
+from __future__ import annotations
+
+import copy
+import os
+import socket
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.logging import MessageHub
+from tiny_models import make_student, preprocessed, teacher_config
+from views import built, labelled_view, random
+
+from mmkd.functional import cross_image_loss, memory_loss
+from mmkd.methods import CIRKD
+from mmkd.methods.cirkd import PIXELS, REGIONS
+from mmkd.utils import ConfigError, step_generator
+
+TAPS = dict(student='decode_head.bottleneck', teacher='decode_head.bottleneck')
+SMALL = dict(pixel_queue=30, region_queue=6, pixel_samples=20, region_samples=9, num_classes=4)
+TIMEOUT = 120
+
+
+def maker(**kwargs):
+    """Return a built method for maps of 3 and 6 channels, without statistics over the batch."""
+    torch.manual_seed(0)
+    method = CIRKD('a', 'b', **{**SMALL, 'pixels_per_class': 3, **kwargs})
+    return built(method, [random(2, 3, 4, 4)], [random(2, 6, 4, 4)]).eval()
+
+
+def step(method, batch=4, seed=0, iteration=0, part=slice(None), ignored=False):
+    """Run one iteration; class 3 is absent. Returns the losses."""
+    MessageHub.get_current_instance().update_info('iter', iteration)
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 3, (batch, 8, 8), generator=generator)
+    labels[:, 0] = 255
+    if ignored:
+        labels = torch.full_like(labels, 255)
+    student = random(batch, 3, 4, 4, seed=2 * seed)[part].requires_grad_()
+    teacher = random(batch, 6, 4, 4, seed=2 * seed + 1)[part]
+    return method.run([student], [teacher], labelled_view(labels[part])), labels[part], teacher
+
+
+def unit(x):
+    return F.normalize(x, dim=1).flatten(2).transpose(1, 2).flatten(0, 1)
+
+
+def test_terms():
+    """Their weights, and what they are compared to, from the queues as they were left."""
+    method = maker(batch_weight=2.0, pixel_weight=3.0, region_weight=5.0)
+    losses, labels, teacher = step(method)
+    assert list(losses) == ['batch', 'pixel', 'region']
+    student = random(4, 3, 4, 4)
+    expected = cross_image_loss(student, teacher)
+    assert float(losses['batch']) == pytest.approx(2 * float(expected), rel=1e-9)
+    cells = unit(method.project(student)), unit(teacher)
+    valid = (labels[:, ::2, ::2] != 255).flatten().double()
+    for kind, weight, samples, salt in (('pixel', 3.0, 20, PIXELS), ('region', 5.0, 9, REGIONS)):
+        queue = getattr(method, f'{kind}_queue')
+        rows = {tuple(row) for row in queue.flatten(0, 1).tolist()}
+        memory = method.draw(kind, step_generator(0, salt=salt))
+        assert len(memory) == 4 * min(samples // 4 + 1, queue.shape[1])
+        assert len({tuple(row) for row in memory.tolist()} & rows) == len(memory)
+        value = weight * float(memory_loss(*cells, memory, valid))
+        assert float(losses[kind]) == pytest.approx(value, rel=1e-9)
+
+
+def test_queues_hold_the_teachers_cells_and_regions():
+    method = maker()
+    before = method.pixel_queue.clone(), method.region_queue.clone()
+    _, labels, teacher = step(method)
+    small, cells = labels[:, ::2, ::2].flatten(1), F.normalize(teacher, dim=1).flatten(2)
+    for k in range(4):
+        picked, regions = [], []
+        for n in range(4):
+            members = cells[n][:, small[n] == k].T
+            picked.append(members.tolist())
+            if len(members):
+                regions.append(F.normalize(members.mean(0), dim=0))
+        count = sum(min(3, len(members)) for members in picked)
+        assert method.pixel_pointer[k] == count and method.region_pointer[k] == len(regions)
+        slot = 0
+        for members in picked:
+            for _ in range(min(3, len(members))):
+                assert method.pixel_queue[k, slot].tolist() in members
+                slot += 1
+        for row, expected in zip(method.region_queue[k], regions):
+            torch.testing.assert_close(row, expected)
+        assert torch.equal(method.pixel_queue[k, slot:], before[0][k, slot:])
+        assert torch.equal(method.region_queue[k, len(regions) :], before[1][k, len(regions) :])
+    assert method.pixel_pointer[3] == 0 and method.pixel_pointer[0] > 0
+
+
+def test_everything_ignored():
+    """The queues stay, the memory terms are zeros that touch every parameter."""
+    method = maker()
+    before = {k: v.clone() for k, v in method.state_dict().items()}
+    losses, _, _ = step(method, ignored=True)
+    assert losses['pixel'] == 0 and losses['region'] == 0 and losses['batch'] > 0
+    sum(losses.values()).backward()
+    for parameter in method.parameters():
+        assert parameter.grad is not None and not parameter.grad.any()
+    assert all(torch.equal(v, before[k]) for k, v in method.state_dict().items())
+
+
+def test_one_pixel_and_pooling():
+    method = maker(pool=4).train()
+    losses, _, _ = step(method)
+    assert losses['batch'] == 0  # one cell
+    assert all(value.isfinite() for value in losses.values())
+    method = maker(pool=2)
+    student, teacher = random(4, 3, 4, 4), random(4, 6, 4, 4, seed=1)
+    pooled = [x.unflatten(2, (2, 2)).unflatten(4, (2, 2)).mean((3, 5)) for x in (student, teacher)]
+    expected = float(cross_image_loss(*pooled))
+    assert float(step(method)[0]['batch']) == pytest.approx(expected, rel=1e-9)
+
+
+def test_terms_without_weight_own_nothing():
+    method = maker(pixel_weight=0.0, region_weight=0.0)
+    assert not list(method.parameters()) and not list(method.buffers())
+    assert list(step(method)[0]) == ['batch']
+    assert list(step(maker(batch_weight=0.0, pixel_weight=0.0))[0]) == ['region']
+
+
+def test_draws_leave_the_global_generator_alone_and_follow_the_iteration():
+    method = maker()
+    state = torch.get_rng_state()
+    first = {k: float(v) for k, v in step(copy.deepcopy(method))[0].items()}
+    again = {k: float(v) for k, v in step(copy.deepcopy(method))[0].items()}
+    later = {k: float(v) for k, v in step(copy.deepcopy(method), iteration=1)[0].items()}
+    assert torch.equal(torch.get_rng_state(), state)
+    assert first == again
+    assert first['batch'] == later['batch'] and first['pixel'] != later['pixel']
+
+
+def test_resume_continues_the_queues():
+    whole = maker()
+    for i in range(4):
+        expected = step(whole, seed=i, iteration=i)[0]
+    half = maker()
+    for i in range(2):
+        step(half, seed=i, iteration=i)
+    torch.manual_seed(0)
+    resumed = maker()
+    resumed.load_state_dict({k: v.clone() for k, v in half.state_dict().items()})
+    for i in range(2, 4):
+        losses = step(resumed, seed=i, iteration=i)[0]
+    assert {k: float(v) for k, v in losses.items()} == {k: float(v) for k, v in expected.items()}
+    assert {'pixel_queue', 'pixel_pointer', 'region_queue', 'region_pointer'} <= set(
+        half.state_dict()
+    )
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('tau', 0.0),
+        ('pool', 0),
+        ('pixel_queue', 0),
+        ('region_samples', 1.5),
+        ('pixels_per_class', True),
+        ('region_weight', -1.0),
+    ],
+)
+def test_bad_arguments(name, value):
+    with pytest.raises(ConfigError, match=rf'methods\.m\.{name}'):
+        CIRKD('a', 'b', **{name: value}).configure('methods.m')
+
+
+def test_more_bad_arguments():
+    method = CIRKD('a', 'b', batch_weight=0.0, pixel_weight=0.0, region_weight=0.0)
+    with pytest.raises(ConfigError, match=r'methods\.m\.batch_weight'):
+        method.configure('methods.m')
+    maps = [random(2, 3, 4, 4)] * 2
+    with pytest.raises(ConfigError, match=r'methods\.m\.levels'):
+        built(CIRKD('a', 'b', num_classes=3), maps, maps)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_step_under_autocast(dtype, tmp_path):
+    sizes = {k: v for k, v in SMALL.items() if k != 'num_classes'}
+    model = make_student(
+        'seg',
+        teacher=teacher_config('seg', tmp_path),
+        mixer=dict(type='mmkd.PatchMix'),
+        methods=dict(cirkd=dict(type='mmkd.CIRKD', **TAPS, **sizes)),
+    )
+    inputs, samples = preprocessed(model, 'seg')
+    with torch.autocast('cpu', dtype=dtype):
+        losses = model(inputs, samples, mode='loss')
+    kd = {k: v for k, v in losses.items() if k.startswith('distill.')}
+    assert len(kd) == 3
+    assert all(v.dtype == torch.float32 and v.isfinite() and v > 0 for v in kd.values())
+    sum(kd.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.distiller.parameters())
+    assert model.decode_head.bottleneck.conv.weight.grad.any()
+    assert all(p.grad is None for p in model.distiller.teachers[''].model.parameters())
+    # For resuming only: no entry of the student's, but of the distiller's.
+    assert not any('queue' in name for name in model.state_dict())
+    assert 'methods.cirkd.pixel_pointer' in model.distiller.state_dict()
+
+
+def run(part: slice, batches: int = 3) -> dict:
+    """Return the queues and the gradients of the last of several iterations."""
+    method = maker(batch_weight=0.0)  # the batch term compares the images of one process
+    for i in range(batches):
+        method.zero_grad()
+        losses = step(method, seed=i, iteration=i, part=part)[0]
+        sum(losses.values()).backward()
+    return dict(method.state_dict()), [p.grad for p in method.parameters()]
+
+
+def work(rank: int, folder: str, port: int) -> None:
+    """One of two processes, with two of the four images."""
+    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    limit = timedelta(seconds=TIMEOUT)
+    torch.distributed.init_process_group('gloo', rank=rank, world_size=2, timeout=limit)
+    torch.save(run(slice(2 * rank, 2 * rank + 2)), f'{folder}/rank{rank}.pt')
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.ddp
+def test_two_processes_equal_one(tmp_path):
+    with socket.socket() as sock:
+        sock.bind(('127.0.0.1', 0))
+        port = sock.getsockname()[1]
+    processes = []
+    for rank in (0, 1):
+        with open(tmp_path / f'log{rank}.txt', 'w') as log:
+            arguments = [sys.executable, __file__, str(rank), str(tmp_path), str(port)]
+            environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+            processes.append(subprocess.Popen(arguments, stdout=log, stderr=log, env=environment))
+    try:
+        codes = [process.wait(timeout=2 * TIMEOUT) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert codes == [0, 0], (tmp_path / 'log0.txt').read_text()[-3000:]
+    (state, first), (other, second) = (torch.load(tmp_path / f'rank{r}.pt') for r in (0, 1))
+    expected, gradients = run(slice(None))
+    assert any('queue' in name for name in expected)
+    for name, value in expected.items():
+        assert torch.equal(state[name], other[name]), name
+        torch.testing.assert_close(state[name], value)
+    for one, two, both in zip(first, second, gradients):
+        torch.testing.assert_close((one + two) / 2, both)
+        assert both.any()
+
+
+if __name__ == '__main__':
+    work(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

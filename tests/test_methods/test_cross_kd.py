@@ -1,0 +1,300 @@
+"""CrossKD against loops over priors, for every family of heads."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import naive
+import pytest
+import torch
+from heads import (
+    CLASSES,
+    LEVELS,
+    STRIDES,
+    det_samples,
+    detector_config,
+    detector_of,
+    naive_targets,
+    pyramid,
+    read,
+    rows_of,
+    teachers_of,
+    view_of,
+)
+from helpers import build
+from mmdet.models.losses import GIoULoss, IoULoss
+from mmengine.registry import DefaultScope
+from tiny_models import SCOPES, preprocessed
+
+from mmkd.methods import CrossKD
+from mmkd.models import distilled
+from mmkd.utils import ConfigError
+
+PREFIXES = dict(retina='retina', gfl='gfl', atss='atss', fcos='conv')
+PUBLISHED = dict(gfl=(1, 4), retina=(1, 1), atss=(1, 1, 1), fcos=(0.4, 0.75))
+
+
+def wired(family, student, teacher, features, **kwargs):
+    """Return a method that was built for two detectors, and what its taps read."""
+    method = CrossKD(head=family, **{'start': 1, **kwargs})
+    method.configure('model.distill.methods.m')
+    sides = [
+        read(method, side, model, maps)
+        for side, model, maps in zip(('student', 'teacher'), (student, teacher), features)
+    ]
+    method.build(*sides, teachers_of(teacher))
+    return method.double(), *sides
+
+
+def branch(convs, x, start):
+    """Return the feature behind conv `start`, before its activation."""
+    for index, conv in enumerate(convs, 1):
+        x = conv(x, activate=False)
+        if index == start:
+            return x
+        x = x.clamp(min=0)
+    return x
+
+
+def aligned(x, like):
+    """Return x with the mean and deviation of another map, channel by channel."""
+    result = torch.empty_like(like)
+    for c in range(like.shape[1]):
+        own, other = x[:, c], like[:, c]
+        deviation = [math.sqrt(float((v - v.mean()).square().mean())) for v in (own, other)]
+        standard = (own - own.mean()) / (deviation[0] + 1e-6)
+        result[:, c] = standard * deviation[1] + other.mean()
+    return result
+
+
+def predictions(method, student, teacher, features, family, start):
+    """Return the cross predictions and the teacher's, level by level."""
+    head, cross, own = teacher.bbox_head, [], []
+    for level in range(len(LEVELS)):
+        crossed, plain = {}, {}
+        for name in ('cls', 'reg'):
+            s, t = (
+                branch(getattr(m.bbox_head, f'{name}_convs'), f[level], start)
+                if start
+                else f[level]
+                for m, f in zip((student, teacher), features)
+            )
+            x = aligned(method.adapters[name].project(s), t)
+            for side, value in ((crossed, x), (plain, t)):
+                value = value.clamp(min=0) if start else value
+                for conv in getattr(head, f'{name}_convs')[start:]:
+                    value = conv(value)
+                side[name] = value
+        for side, out in ((crossed, cross), (plain, own)):
+            maps = {k: getattr(head, f'{PREFIXES[family]}_{k}')(x) for k, x in side.items()}
+            if family == 'atss':
+                maps['center'] = head.atss_centerness(side['reg'])
+            if hasattr(head, 'scales'):
+                maps['reg'] = maps['reg'] * head.scales[level].scale
+            out.append(maps)
+    return cross, own
+
+
+def distance(head, family, level, prior, cross, own):
+    """Return the distance of two box predictions of one prior."""
+    if family == 'gfl':
+        bins = head.reg_max + 1
+        pairs = zip(cross.view(4, bins).tolist(), own.view(4, bins).tolist())
+        return sum(naive.kl(naive.softmax(o), c, 1.0) for c, o in pairs) / 4
+    boxes = torch.stack([cross, own])
+    if family == 'fcos' and head.norm_on_bbox:
+        boxes = boxes.clamp(min=0) * STRIDES[level]
+    elif family == 'fcos':
+        boxes = boxes.exp()
+    priors = torch.tensor([prior, prior]).double()
+    boxes = head.bbox_coder.decode(priors, boxes)
+    loss = IoULoss(mode='log') if family == 'fcos' else GIoULoss()
+    return float(loss(boxes[:1], boxes[1:]))
+
+
+def expected_losses(head, family, cross, own, samples):
+    """Return the terms, unweighted, prior by prior."""
+    levels, number = naive_targets(head, samples)
+    terms = dict(cls=0.0, reg=0.0, center=0.0)
+    weights = 0.0
+    for level, rows in enumerate(levels):
+        sides = {
+            'cls': [list(rows_of(m[level]['cls'], CLASSES)) for m in (cross, own)],
+            'reg': [
+                list(rows_of(m[level]['reg'], 4 * (head.reg_max + 1) if family == 'gfl' else 4))
+                for m in (cross, own)
+            ],
+        }
+        if family == 'atss':
+            sides['center'] = [list(rows_of(m[level]['center'], 1)) for m in (cross, own)]
+        for index, (prior, label, counts) in enumerate(rows):
+            c, t = (side[index].tolist() for side in sides['cls'])
+            for a, b in zip(map(naive.sigmoid, c), map(naive.sigmoid, t)):
+                entropy = -b * math.log(a) - (1 - b) * math.log(1 - a)
+                terms['cls'] += counts * abs(a - b) * entropy
+            weight = counts * max(map(naive.sigmoid, t))
+            weights += weight
+            boxes = (side[index] for side in sides['reg'])
+            terms['reg'] += weight * distance(head, family, level, prior, *boxes)
+            if family == 'atss' and label < CLASSES:
+                a, b = (naive.sigmoid(float(side[index])) for side in sides['center'])
+                terms['center'] -= b * math.log(a) + (1 - b) * math.log(1 - a)
+    if family == 'fcos':
+        points = head.prior_generator.grid_priors(LEVELS, dtype=torch.float, device='cpu')
+        labels, boxes = head.get_targets(points, [s.gt_instances for s in samples])
+        boxes = torch.cat(boxes)[torch.cat(labels) < CLASSES]
+        ratios = [min(a, c) / max(a, c) * min(b, d) / max(b, d) for a, b, c, d in boxes.tolist()]
+        number = sum(map(math.sqrt, ratios))
+    return [
+        terms['cls'] / number,
+        terms['reg'] / (weights if family == 'gfl' else number),
+        terms['center'] / number,
+    ]
+
+
+@pytest.mark.parametrize('start', [0, 1, 2])
+@pytest.mark.parametrize('family', PREFIXES)
+def test_equals_loops(family, start):
+    """Two images, one without objects; a crowd; padding; levels of one cell; narrower student."""
+    student, teacher = detector_of(family, 4), detector_of(family, 8, seed=1)
+    features = pyramid(4), pyramid(8, seed=1)
+    method, read_student, read_teacher = wired(family, student, teacher, features, start=start)
+    samples = det_samples()
+    losses = method.run(read_student, read_teacher, view_of(samples))
+    with torch.no_grad():
+        sides = predictions(method, student, teacher, features, family, start)
+        terms = expected_losses(teacher.bbox_head, family, *sides, samples)
+    assert list(losses) == ['cls', 'reg', 'centerness'][: len(PUBLISHED[family])]
+    for value, weight, expected in zip(losses.values(), PUBLISHED[family], terms):
+        assert expected > 0
+        assert float(value.detach()) == pytest.approx(weight * expected, rel=1e-6)
+
+
+def test_distances_in_strides():
+    """FCOS with normalised distances, which the cross head may cut off at zero."""
+    student, teacher = (detector_of('fcos', 8, seed=i, norm_on_bbox=True) for i in (0, 1))
+    features = pyramid(8), pyramid(8, seed=1)
+    method, *sides = wired('fcos', student, teacher, features)
+    losses = method.run(*sides, view_of(det_samples()))
+    with torch.no_grad():
+        cross, own = predictions(method, student, teacher, features, 'fcos', 1)
+        terms = expected_losses(teacher.bbox_head, 'fcos', cross, own, det_samples())
+    assert float(losses['reg'].detach()) == pytest.approx(0.75 * terms[1], rel=1e-6)
+
+
+@pytest.mark.parametrize('family', PREFIXES)
+def test_equal_channels_need_no_adapter_and_equal_features_no_loss(family):
+    teacher = detector_of(family)
+    features = pyramid(8)
+    method, *sides = wired(family, teacher, teacher, (features, features))
+    assert not list(method.parameters())
+    same = method.run(*sides, view_of(det_samples()))
+    method, *sides = wired(family, teacher, teacher, (pyramid(8, seed=1), features))
+    other = method.run(*sides, view_of(det_samples()))
+    for term in ('cls', 'reg'):  # up to the 1e-6 beside the deviation, and the smallest area
+        assert float(same[term].detach()) < 1e-3 * float(other[term].detach())
+
+
+def test_gradients_pass_through_the_teacher_and_leave_it_alone():
+    student, teacher = detector_of('gfl', 4), detector_of('gfl', 8, seed=1)
+    method, *sides = wired('gfl', student, teacher, (pyramid(4), pyramid(8, seed=1)))
+    before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    sum(method.run(*sides, view_of(det_samples())).values()).backward()
+    head = student.bbox_head
+    for convs in (head.cls_convs, head.reg_convs):
+        assert convs[0].conv.weight.grad.any()
+        assert convs[1].conv.weight.grad is None  # behind the tap
+    assert head.gfl_cls.weight.grad is None
+    assert all(p.grad.any() for p in method.parameters() if p.ndim > 1)
+    assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
+    assert not teacher.training
+    assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
+    assert not [k for k in method.state_dict() if not k.startswith('adapters')]
+
+
+@pytest.mark.parametrize('family', PREFIXES)
+def test_images_without_objects(family):
+    """The teacher still says something; only what is normalised by objects could explode."""
+    student, teacher = detector_of(family), detector_of(family, seed=1)
+    method, *sides = wired(family, student, teacher, (pyramid(8), pyramid(8, seed=1)))
+    losses = method.run(*sides, view_of([det_samples()[1]] * 2))
+    limit = 100 * sum(v.detach() for v in method.run(*sides, view_of(det_samples())).values())
+    assert all(value.isfinite() and value < limit for value in losses.values())
+    assert losses['cls'] > 0 and losses['reg'] > 0
+
+
+def test_another_head_is_described_by_a_dict():
+    student, teacher = detector_of('gfl'), detector_of('gfl', seed=1)
+    features = pyramid(8), pyramid(8, seed=1)
+    known, *sides = wired('gfl', student, teacher, features, reg_weight=2.0)
+    described = dict(cls='gfl_cls', reg='gfl_reg', box='distribution', start=1, reg_weight=2.0)
+    other, *same = wired(described, student, teacher, features, start=None)
+    assert known.run(*sides, view_of(det_samples())) == other.run(*same, view_of(det_samples()))
+    assert [m.shape for m in known.masks(*sides, None)] == [(2, 1, *size) for size in LEVELS]
+
+
+@pytest.mark.parametrize(
+    ('key', 'arguments'),
+    [
+        ('head', dict(head='yolo')),
+        ('head', dict(head=dict(cls='a', reg='b'))),
+        ('head.box', dict(head=dict(cls='a', reg='b', box='l1'))),
+        ('head.clss', dict(head=dict(clss='a', reg='b', box='iou'))),
+        ('start', dict(start=-1)),
+        ('start', dict(start=True)),
+        ('cls_weight', dict(cls_weight=-1.0)),
+        ('student', dict(student=['bbox_head'])),
+    ],
+)
+def test_bad_arguments(key, arguments):
+    with pytest.raises(ConfigError, match=rf'^m\.{key}:'):
+        CrossKD(**arguments).configure('m')
+
+
+def test_heads_that_do_not_fit():
+    teacher = detector_of('gfl')
+    half = [f[:, :, ::2, ::2] for f in pyramid(8)]
+    with pytest.raises(ConfigError, match='priors'):
+        wired('gfl', detector_of('gfl'), teacher, (half, pyramid(8)))
+    with pytest.raises(ConfigError, match='retina_cls'):
+        wired('retina', detector_of('gfl'), teacher, (pyramid(8), pyramid(8)))
+    del teacher.bbox_head.assigner
+    with pytest.raises(ConfigError, match='train_cfg'):
+        wired('gfl', detector_of('gfl'), teacher, (pyramid(8), pyramid(8)))
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('family', PREFIXES)
+def test_step_under_autocast(family, dtype, tmp_path):
+    """With a teacher in half precision, on mixed images."""
+    config = detector_config(family, 8)
+    teacher = build(config, 'mmdet')
+    teacher.init_weights()
+    torch.save(dict(state_dict=teacher.state_dict()), tmp_path / 'teacher.pth')
+    with DefaultScope.overwrite_default_scope(SCOPES['det']):
+        model = distilled(
+            build(detector_config(family, 4), 'mmdet'),
+            teacher=dict(
+                config=dict(default_scope='mmdet', model=config),
+                checkpoint=str(tmp_path / 'teacher.pth'),
+                precision='bf16',
+            ),
+            mixer=dict(type='mmkd.PatchMix'),
+            methods=dict(crosskd=dict(type='mmkd.CrossKD', head=family, start=1)),
+        )
+        model.init_weights()
+    inputs, samples = preprocessed(model.train(), 'det')
+    for sample in samples:
+        sample.gt_instances.labels %= CLASSES
+    with torch.autocast('cpu', dtype=dtype):
+        losses = model(inputs, samples, mode='loss')
+    kd = {k: v for k, v in losses.items() if k.startswith('distill.')}
+    assert len(kd) == len(PUBLISHED[family])
+    assert all(v.dtype == torch.float32 and v.isfinite() for v in kd.values())
+    sum(kd.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.distiller.parameters())
+    assert model.backbone.conv1.weight.grad.any()
+    frozen = model.distiller.teachers[''].model
+    assert all(p.grad is None for p in frozen.parameters()) and not frozen.training
+    assert copy.deepcopy(model).distiller.methods['crosskd'].head is frozen.bbox_head

@@ -1,0 +1,91 @@
+"""IFVD: labels of every kind, classes, a step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny_models import make_student, preprocessed, teacher_config
+from views import built, labelled_view, random
+
+from mmkd.functional import variation_loss
+from mmkd.methods import IFVD
+from mmkd.utils import ConfigError
+
+TAPS = dict(student='decode_head.bottleneck', teacher='decode_head.bottleneck')
+
+
+def labels_of(*shape):
+    return torch.randint(0, 2, shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize('mask_ignored', [False, True])
+def test_labels_follow_the_nearest_pixel_and_maps_the_teachers_size(mask_ignored):
+    """Class 2 is absent, some pixels are ignored, the channels differ."""
+    student = [random(2, 3, 2, 2), random(2, 3, 1, 1, seed=1)]
+    teacher = [random(2, 6, 4, 4, seed=2), random(2, 6, 1, 1, seed=3)]
+    labels = labels_of(2, 8, 8)
+    labels[0, :4, :4] = 255
+    method = built(IFVD('a', 'b', num_classes=3, mask_ignored=mask_ignored), student, teacher)
+    loss = method.run(student, teacher, labelled_view(labels))
+    assert list(loss) == ['variation']
+    expected = [
+        variation_loss(s, t, small, 3, 255, mask_ignored)
+        for s, t, small in (
+            (
+                F.interpolate(student[0], (4, 4), mode='bilinear', align_corners=False),
+                teacher[0],
+                labels[:, ::2, ::2],
+            ),
+            (student[1], teacher[1], labels[:, :1, :1]),
+        )
+    ]
+    assert float(loss['variation']) == pytest.approx(float(sum(expected)) / 2, rel=1e-9)
+    assert expected[0] > 0
+
+
+@pytest.mark.parametrize('ignore_index', [255, 1])
+def test_everything_ignored(ignore_index):
+    student, teacher = [random(2, 3, 4, 4).requires_grad_()], [random(2, 3, 4, 4, seed=1)]
+    method = built(IFVD('a', 'b', num_classes=2, ignore_index=ignore_index), student, teacher)
+    view = labelled_view(torch.full((2, 8, 8), ignore_index))
+    loss = method.run(student, teacher, view)['variation']
+    loss.backward()
+    assert loss == 0 and not student[0].grad.any() and student[0].grad.isfinite().all()
+
+
+def test_zero_where_the_student_equals_the_teacher():
+    teacher = [random(2, 3, 4, 4)]
+    method = built(IFVD('a', 'b', num_classes=2), teacher, teacher)
+    assert method.run(teacher, teacher, labelled_view(labels_of(2, 8, 8)))['variation'] == 0
+
+
+def test_bad_arguments():
+    features = [random(2, 3, 4, 4)]
+    with pytest.raises(ConfigError, match=r'methods\.m\.num_classes'):
+        built(IFVD('a', 'b'), features, features)
+    method = built(IFVD('a', 'b', num_classes=2), features, features)
+    view = labelled_view(labels_of(2, 8, 8))
+    view.data_samples = []
+    with pytest.raises(ConfigError, match='gt_sem_seg'):
+        method.run(features, features, view)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_step_under_autocast(dtype, tmp_path):
+    """The number of classes is that of the teacher's decode head."""
+    model = make_student(
+        'seg',
+        teacher=teacher_config('seg', tmp_path),
+        mixer=dict(type='mmkd.PatchMix'),
+        methods=dict(ifvd=dict(type='mmkd.IFVD', **TAPS)),
+    )
+    assert model.distiller.methods['ifvd'].classes == model.decode_head.num_classes
+    inputs, samples = preprocessed(model, 'seg')
+    with torch.autocast('cpu', dtype=dtype):
+        losses = model(inputs, samples, mode='loss')
+    loss = losses['distill.ifvd.loss_variation']
+    loss.backward()
+    assert loss.dtype == torch.float32 and loss.isfinite() and loss > 0
+    assert model.decode_head.bottleneck.conv.weight.grad.any()
+    assert all(p.grad is None for p in model.distiller.teachers[''].model.parameters())

@@ -1,0 +1,246 @@
+"""LD against loops over priors."""
+
+from __future__ import annotations
+
+import math
+
+import naive
+import pytest
+import torch
+from heads import (
+    CLASSES,
+    LEVELS,
+    det_samples,
+    detector_config,
+    detector_of,
+    naive_targets,
+    pyramid,
+    read,
+    teachers_of,
+    view_of,
+)
+from helpers import build
+from mmdet.structures.bbox import bbox_overlaps
+from mmengine.registry import DefaultScope
+from tiny_models import SCOPES, preprocessed
+
+from mmkd.functional import valuable_region
+from mmkd.methods import LD
+from mmkd.models import distilled
+from mmkd.utils import ConfigError
+
+
+def wired(student, teacher, seed=1, **kwargs):
+    """Return a method that was built for two detectors, and what its taps read."""
+    method = LD(**kwargs)
+    method.configure('model.distill.methods.m')
+    sides = [
+        read(method, side, model, pyramid(8, seed=s))
+        for side, model, s in (('student', student, 0), ('teacher', teacher, seed))
+    ]
+    method.build(*sides, teachers_of(teacher))
+    return method, *sides
+
+
+def predictions(model, seed):
+    """Return what the head itself says of a pyramid: class logits and distributions."""
+    with torch.no_grad():
+        return model.bbox_head(pyramid(8, seed=seed))
+
+
+def cells(maps):
+    """Return the values of every cell of a map (2, D, H, W) in the order of the priors."""
+    return maps.permute(0, 2, 3, 1).flatten(0, 2).tolist()
+
+
+def diou(a, b):
+    """Return the distance-IoU of two boxes."""
+    iou = float(bbox_overlaps(torch.tensor([a]).double(), torch.tensor([b]).double()))
+    width, height = max(a[2], b[2]) - min(a[0], b[0]), max(a[3], b[3]) - min(a[1], b[1])
+    dx, dy = ((a[i] + a[i + 2] - b[i] - b[i + 2]) / 2 for i in (0, 1))
+    return iou - (dx**2 + dy**2) / (width**2 + height**2), iou
+
+
+def naive_region(priors, sizes, boxes, topk):
+    """Return the weights of the valuable region, box by box."""
+    weights = [0.0] * len(priors)
+    for box in boxes:
+        distances = [
+            math.hypot(*((p[i] + p[i + 2] - box[i] - box[i + 2]) / 2 for i in (0, 1)))
+            for p in priors
+        ]
+        ious, start = [], 0
+        for size in sizes:
+            order = sorted(range(start, start + size), key=lambda p: distances[p])[:topk]
+            ious += [diou(priors[p], box)[1] for p in order]
+            start += size
+        mean = sum(ious) / len(ious)
+        threshold = mean + math.sqrt(sum((v - mean) ** 2 for v in ious) / (len(ious) - 1))
+        for p, prior in enumerate(priors):
+            distant, iou = diou(prior, box)
+            if 0.25 * threshold <= distant < threshold:
+                weights[p] = max(weights[p], iou)
+    return weights
+
+
+def boxes_of(sample):
+    return sample.gt_instances.bboxes.tolist()
+
+
+def expected_losses(student, teacher, samples, seed=1, tau=10.0):
+    """Return the terms, weighted as published."""
+    head = teacher.bbox_head
+    (s_cls, s_box), (t_cls, t_box) = predictions(student, 0), predictions(teacher, seed)
+    levels, _ = naive_targets(head, samples)
+    counts = [h * w for h, w in LEVELS]
+    anchors = [row[0] for rows, n in zip(levels, counts) for row in rows[:n]]
+    regions = [naive_region(anchors, counts, boxes_of(s), head.assigner.topk) for s in samples]
+    terms, start = dict(main=0.0, valuable=0.0, cls=0.0), 0
+    for level, rows in enumerate(levels):
+        inside = [w for region in regions for w in region[start : start + counts[level]]]
+        start += counts[level]
+        divergences = []
+        columns = (cells(x[level]) for x in (s_box, t_box, s_cls, t_cls))
+        for (_, label, counted), weight, s, t, s_row, t_row in zip(rows, inside, *columns):
+            bins = head.reg_max + 1
+            edges = [
+                naive.kl(
+                    naive.softmax([v / tau for v in t[e * bins : (e + 1) * bins]]),
+                    s[e * bins : (e + 1) * bins],
+                    tau,
+                )
+                / bins
+                for e in range(4)
+            ]
+            if label < CLASSES:
+                confidence = max(map(naive.sigmoid, s_row))
+                terms['main'] += 0.25 * confidence * sum(edges) / 4
+                target = naive.softmax([v / 2 for v in t_row])
+                divergences.append(naive.kl(target, s_row, 2.0) / CLASSES)
+            terms['valuable'] += 0.25 * counted * weight * sum(edges) / 16
+        if divergences:
+            terms['cls'] += 10 * sum(divergences) / len(divergences)
+    return terms
+
+
+def test_equals_loops():
+    """Two images, one without objects; a crowd; padding; levels of one cell."""
+    student, teacher = detector_of('gfl'), detector_of('gfl', seed=1)
+    method, *sides = wired(student, teacher, cls_weight=10.0)
+    assert not list(method.parameters()) and not method.state_dict()
+    losses = method.run(*sides, view_of(det_samples()))
+    expected = expected_losses(student, teacher, det_samples())
+    assert list(losses) == list(expected)
+    for name, value in losses.items():
+        assert expected[name] > 0
+        assert float(value.detach()) == pytest.approx(expected[name], rel=1e-6)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_valuable_region(seed):
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [30, 12, 1]
+    corners = 40 * torch.rand(sum(sizes), 2, generator=generator).double()
+    extent = 5 + 30 * torch.rand(sum(sizes), 2, generator=generator).double()
+    priors = torch.cat([corners, corners + extent], 1)
+    boxes = priors[[3, 20, 40]] + 3
+    weights = valuable_region(priors, boxes, sizes, 4)
+    expected = naive_region(priors.tolist(), sizes, boxes.tolist(), 4)
+    assert weights.tolist() == pytest.approx(expected, rel=1e-6)
+    assert weights.any() and not weights.all()
+    assert not valuable_region(priors, boxes[:0], sizes).any()
+
+
+def test_terms_and_levels_without_weight():
+    student, teacher = detector_of('gfl'), detector_of('gfl', seed=1)
+    method, *sides = wired(student, teacher)
+    assert list(method.run(*sides, view_of(det_samples()))) == ['main', 'valuable']
+    method, *sides = wired(student, teacher, valuable_weight=0.0)
+    assert list(method.run(*sides, view_of(det_samples()))) == ['main']
+
+
+def test_zero_where_student_equals_teacher_and_without_objects():
+    head = detector_of('gfl')
+    method, *sides = wired(head, head, seed=0, cls_weight=1.0)
+    assert all(v == 0 for v in method.run(*sides, view_of(det_samples())).values())
+    student = detector_of('gfl', seed=1)
+    method, *sides = wired(student, head, cls_weight=1.0)
+    losses = method.run(*sides, view_of([det_samples()[1]] * 2))
+    assert all(v == 0 for v in losses.values())
+    sum(losses.values()).backward()
+    assert not student.bbox_head.gfl_reg.weight.grad.any()
+
+
+def test_gradients():
+    student, teacher = detector_of('gfl'), detector_of('gfl', seed=1)
+    method, *sides = wired(student, teacher)
+    sum(method.run(*sides, view_of(det_samples())).values()).backward()
+    assert student.bbox_head.gfl_reg.weight.grad.any()
+    assert student.bbox_head.scales[0].scale.grad.any()
+    # The confidence is a weight only.
+    weight = student.bbox_head.gfl_cls.weight
+    assert weight.grad is None or not weight.grad.any()
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+@pytest.mark.parametrize(
+    ('key', 'arguments'),
+    [
+        ('tau', dict(tau=0.0)),
+        ('cls_tau', dict(cls_tau=-1.0)),
+        ('main_weight', dict(main_weight=-1.0)),
+        ('main_weight', dict(main_weight=0.0, valuable_weight=0.0)),
+        ('levels', dict(levels=())),
+        ('teacher', dict(teacher='')),
+    ],
+)
+def test_bad_arguments(key, arguments):
+    with pytest.raises(ConfigError, match=rf'^m\.{key}:'):
+        LD(**arguments).configure('m')
+
+
+def test_heads_that_do_not_fit():
+    with pytest.raises(ConfigError, match='bins'):
+        wired(detector_of('gfl', reg_max=8), detector_of('gfl'))
+    with pytest.raises(ConfigError, match=r'm\.levels'):
+        wired(detector_of('gfl'), detector_of('gfl'), levels=(0, 1))
+    with pytest.raises(ConfigError, match='distributions'):
+        wired(detector_of('atss'), detector_of('atss'), cls='atss_cls')
+    one = [detector_of('gfl', num_classes=1) for _ in range(2)]
+    with pytest.raises(ConfigError, match=r'm\.cls_weight'):
+        wired(*one, cls_weight=1.0)
+    other = detector_of('gfl')
+    other.bbox_head.assigner = detector_of('retina').bbox_head.assigner
+    with pytest.raises(ConfigError, match=r'm\.valuable_weight'):
+        wired(detector_of('gfl'), other)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_step_under_autocast(dtype, tmp_path):
+    """On mixed images."""
+    config = detector_config('gfl', 8)
+    teacher = build(config, 'mmdet')
+    teacher.init_weights()
+    torch.save(dict(state_dict=teacher.state_dict()), tmp_path / 'teacher.pth')
+    with DefaultScope.overwrite_default_scope(SCOPES['det']):
+        model = distilled(
+            build(detector_config('gfl', 4), 'mmdet'),
+            teacher=dict(
+                config=dict(default_scope='mmdet', model=config),
+                checkpoint=str(tmp_path / 'teacher.pth'),
+            ),
+            mixer=dict(type='mmkd.PatchMix'),
+            methods=dict(ld=dict(type='mmkd.LD', cls_weight=10.0)),
+        )
+        model.init_weights()
+    inputs, samples = preprocessed(model.train(), 'det')
+    for sample in samples:
+        sample.gt_instances.labels %= CLASSES
+    with torch.autocast('cpu', dtype=dtype):
+        losses = model(inputs, samples, mode='loss')
+    kd = {k: v for k, v in losses.items() if k.startswith('distill.')}
+    assert len(kd) == 3
+    assert all(v.dtype == torch.float32 and v.isfinite() and v > 0 for v in kd.values())
+    sum(kd.values()).backward()
+    assert model.backbone.conv1.weight.grad.any()
+    assert all(p.grad is None for p in model.distiller.teachers[''].model.parameters())

@@ -1,0 +1,78 @@
+"""SKD: pooling, sizes, bad arguments, a step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny_models import make_student, preprocessed, teacher_config
+from views import built, mixed_view, plain_view, random
+
+from mmkd.functional import pairwise_loss
+from mmkd.methods import SKD
+from mmkd.utils import ConfigError
+
+TAPS = dict(student='decode_head.bottleneck', teacher='decode_head.bottleneck')
+
+
+def pooled(x, side):
+    """Return the maxima of windows that may reach beyond the map."""
+    n, c, h, w = x.shape
+    rows, columns = -(-h // side), -(-w // side)
+    result = x.new_empty(n, c, rows, columns)
+    for y in range(rows):
+        for z in range(columns):
+            window = x[:, :, y * side : (y + 1) * side, z * side : (z + 1) * side]
+            result[:, :, y, z] = window.amax((2, 3))
+    return result
+
+
+@pytest.mark.parametrize('pool', [1, 2, 3])
+def test_pools_then_compares(pool):
+    """Two maps; channels differ, one is a single pixel."""
+    student = [random(2, 3, 5, 4), random(2, 3, 1, 1, seed=1)]
+    teacher = [random(2, 6, 5, 4, seed=2), random(2, 6, 1, 1, seed=3)]
+    method = built(SKD('a', 'b', pool=pool), student, teacher)
+    assert not list(method.parameters())
+    expected = [pairwise_loss(pooled(s, pool), pooled(t, pool)) for s, t in zip(student, teacher)]
+    loss = method.run(student, teacher, plain_view())
+    assert list(loss) == ['pairwise']
+    assert float(loss['pairwise']) == pytest.approx(float(sum(expected)) / 2, rel=1e-9)
+
+
+def test_sizes_and_mixed_images():
+    student, teacher = [random(2, 3, 4, 4)], [random(2, 6, 8, 8, seed=1)]
+    view = mixed_view(2)
+    method = built(SKD('a', 'b'), student, teacher)
+    resized = F.interpolate(student[0], (8, 8), mode='bilinear', align_corners=False)
+    simulated = view.simulate(teacher[0])
+    expected = pairwise_loss(pooled(resized, 2), pooled(simulated, 2))
+    assert float(method.run(student, teacher, view)['pairwise']) == pytest.approx(
+        float(expected), rel=1e-9
+    )
+    same = built(SKD('a', 'b'), teacher, teacher)
+    assert same.run([simulated], teacher, view)['pairwise'] == 0
+
+
+@pytest.mark.parametrize('pool', [0, -1, 1.5, True])
+def test_bad_pool(pool):
+    with pytest.raises(ConfigError, match=r'methods\.m\.pool'):
+        SKD('a', 'b', pool=pool).configure('methods.m')
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_step_under_autocast(dtype, tmp_path):
+    model = make_student(
+        'seg',
+        teacher=teacher_config('seg', tmp_path),
+        mixer=dict(type='mmkd.PatchMix'),
+        methods=dict(skd=dict(type='mmkd.SKD', **TAPS)),
+    )
+    inputs, samples = preprocessed(model, 'seg')
+    with torch.autocast('cpu', dtype=dtype):
+        losses = model(inputs, samples, mode='loss')
+    loss = losses['distill.skd.loss_pairwise']
+    loss.backward()
+    assert loss.dtype == torch.float32 and loss.isfinite() and loss > 0
+    assert model.decode_head.bottleneck.conv.weight.grad.any()
+    assert all(p.grad is None for p in model.distiller.teachers[''].model.parameters())

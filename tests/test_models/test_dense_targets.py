@@ -1,0 +1,53 @@
+"""Targets of dense heads against the assigners, one prior at a time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from heads import CLASSES, LEVELS, det_samples, detector_of, naive_targets
+
+from mmkd.models.dense_targets import check_head, dense_targets
+from mmkd.utils import ConfigError
+
+
+@pytest.mark.parametrize('family', ['retina', 'gfl', 'atss', 'fcos'])
+def test_targets(family):
+    """Objects, a crowd, the padding of a smaller image, an image without objects."""
+    head = detector_of(family).bbox_head
+    samples = det_samples()
+    expected, total = naive_targets(head, samples)
+    targets, number = dense_targets(head, LEVELS, samples, torch.zeros(1, dtype=torch.double))
+    assert len(targets) == len(expected)
+    positives = 0
+    for target, rows in zip(targets, expected):
+        priors, labels, weights = zip(*rows)
+        torch.testing.assert_close(target.priors, torch.tensor(priors).double())
+        assert target.labels.tolist() == list(labels)
+        assert target.weights.tolist() == list(weights)
+        assert target.weights.dtype == torch.double
+        assert target.positive.tolist() == [label < CLASSES for label in labels]
+        assert target.boxes.shape == (len(rows), 4)
+        positives += sum(label < CLASSES for label in labels)
+    assert positives > 3
+    if family != 'fcos':
+        assert any(0.0 in target.weights for target in targets)
+    assert float(number) == (positives if family == 'fcos' else total)
+
+
+@pytest.mark.parametrize('family', ['retina', 'gfl', 'fcos'])
+def test_no_objects_at_all(family):
+    head = detector_of(family).bbox_head
+    samples = [det_samples()[1], det_samples()[1]]
+    targets, number = dense_targets(head, LEVELS, samples, torch.zeros(1))
+    assert not any(target.positive.any() for target in targets)
+    assert float(number) >= 1
+
+
+def test_heads_that_cannot_assign():
+    with pytest.raises(ConfigError, match='no dense detection head'):
+        check_head(torch.nn.Identity(), 'key')
+    head = detector_of('gfl').bbox_head
+    check_head(head, 'key')
+    del head.assigner
+    with pytest.raises(ConfigError, match='train_cfg'):
+        check_head(head, 'key')
