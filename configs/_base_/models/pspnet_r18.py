@@ -34,6 +34,9 @@ model = dict(
         num_classes=19,
         norm_cfg=dict(type='BN', requires_grad=True),
         align_corners=False,
+        # Not mmseg's 0.01: from so small a start, with most pixels background, every channel of the
+        # bottleneck can come to vote for background, and its ReLU is zero on all the rest.
+        init_cfg=dict(type='Normal', std=0.1, override=dict(name='conv_seg')),
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
     ),
     train_cfg=dict(),
