@@ -27,7 +27,7 @@ class Method(nn.Module):
     A subclass implements :meth:`forward` and, if it owns parameters whose shapes depend on the
     tapped tensors, :meth:`build`.
 
-    Shapes in this package: N batch, C channels, H × W map, K classes, L levels, P patches.
+    Shapes in this package: N batch, C channels, H × W map, K classes, L levels, M masks, P patches.
 
     Args:
         student: Tap of the student: a module path, ``dict(module=…, source=…, levels=…,
@@ -43,6 +43,8 @@ class Method(nn.Module):
     #: Whether the teacher's tensors arrive as those of the mixed batch. A method that wants the
     #: clean batch's sets it to False and calls ``view.simulate`` or ``view.mixture`` itself.
     simulate: bool = True
+    #: Terms that train the method's own parameters and may leave the student without a gradient.
+    auxiliary: tuple[str, ...] = ()
 
     def __init__(
         self,

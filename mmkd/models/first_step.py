@@ -53,7 +53,8 @@ class FirstStep:
         total = sum(self.task.values())
         for (name, term), value in terms.items():
             norm = gradient_norm(value * weights[name], own)
-            if norm == 0.0 and float(value.detach()) != 0.0:
+            needed = term not in student.distiller.methods[name].auxiliary
+            if needed and norm == 0.0 and float(value.detach()) != 0.0:
                 raise ConfigError(
                     f'model.distill.methods.{name}',
                     f'its loss {term} puts no gradient on the student: every tapped module is '
