@@ -21,6 +21,7 @@ TASKS = dict(mmdet='det', mmseg='seg', mmpretrain='cls')
 WIDTHS = (
     'base_channels',
     'channels',
+    'conv_out_channels',
     'fc_out_channels',
     'feat_channels',
     'in_channels',
@@ -187,7 +188,7 @@ def find(node: Any, key: str) -> Any:
 
 
 def tiny(cfg: Config) -> dict[str, Any]:
-    """Return a config's model, an eighth as wide where it is a ResNet, for one CPU.
+    """Return a config's model, an eighth as wide where it is a ResNet or ResNeXt, for one CPU.
 
     The kinds and the number of layers stay. Nothing is downloaded and BatchNorm is never
     synchronised.
@@ -195,7 +196,7 @@ def tiny(cfg: Config) -> dict[str, Any]:
     model = plain_dict(cfg.model)
     if cfg.get('data_preprocessor') is not None:  # as the Runner does
         model.setdefault('data_preprocessor', plain_dict(cfg.data_preprocessor))
-    if 'ResNet' in model['backbone']['type']:
+    if any(kind in model['backbone']['type'] for kind in ('ResNet', 'ResNeXt')):
         parts = {k: v for k, v in model.items() if k not in ('data_preprocessor', 'distill')}
         model.update(narrow(parts))
         backbone, original = model['backbone'], cfg.model.backbone
@@ -204,6 +205,8 @@ def tiny(cfg: Config) -> dict[str, Any]:
         backbone['stem_channels'] = stem // SCALE
         if 'in_channels' in original:  # those of the image
             backbone['in_channels'] = original.in_channels
+        if 'groups' in original:  # a ResNeXt is as wide as its groups are many
+            backbone['groups'] = original.groups // SCALE
     return model
 
 

@@ -193,6 +193,4 @@ def test_what_a_method_monitors_is_logged_and_not_summed(tmp_path):
 @pytest.mark.parametrize('name', ['loss_kd', 'a.b'])
 def test_names_that_the_log_would_misread(name, tmp_path):
     with pytest.raises(ConfigError, match=name):
-        make_student(
-            'cls', teacher=teacher_config('cls', tmp_path), methods={name: MIMIC['cls']}
-        )
+        make_student('cls', teacher=teacher_config('cls', tmp_path), methods={name: MIMIC['cls']})
