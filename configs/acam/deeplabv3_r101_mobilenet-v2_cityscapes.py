@@ -13,11 +13,13 @@ model = dict(
         ),
         methods=dict(
             # On the maps of logits: one mask for each class.
+            # The reduction is ours: with the paper's and with MasKD's the masks vanish.
             acam=dict(
                 type='mmkd.ACAM',
                 student='decode_head.conv_seg',
                 teacher='decode_head.conv_seg',
                 num_masks=19,
+                reduction='weighted_mean',
                 weight=1.0,
             ),
         ),

@@ -13,12 +13,14 @@ model = dict(
         ),
         inherit=('neck', 'bbox_head'),
         methods=dict(
+            # The reduction is ours: with the paper's and with MasKD's the masks vanish.
             acam=dict(
                 type='mmkd.ACAM',
                 student='neck',
                 teacher='neck',
                 levels=(0, 1, 2, 3, 4),
                 num_masks=6,
+                reduction='weighted_mean',
                 weight=1.0,
             ),
         ),

@@ -15,12 +15,14 @@ model = dict(
         # The combination with PatchMix simulation is ours.
         mixer=dict(type='mmkd.PatchMix', grid=(2, 2), num_images=2, prob=0.5),
         methods=dict(
+            # The reduction is ours: with the paper's and with MasKD's the masks vanish.
             acam=dict(
                 type='mmkd.ACAM',
                 student='neck',
                 teacher='neck',
                 levels=(0, 1, 2, 3, 4),
                 num_masks=6,
+                reduction='weighted_mean',
                 weight=1.0,
             ),
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-REDUCTIONS = ('mask_sum', 'literal')
+REDUCTIONS = ('mask_sum', 'weighted_mean', 'literal')
 
 
 def spatial_masked_loss(
@@ -20,14 +20,15 @@ def spatial_masked_loss(
     Args:
         squared: Squared difference D² (N, C, H, W).
         masks: Masks (N, M, H, W) in 0..1.
-        reduction: ``'mask_sum'`` divides by the mask's sum, ``'literal'`` multiplies by it:
-            ``Σ_p M_mp ‖M_m ⊙ D‖² / C``. Defaults to ``'mask_sum'``.
-        eps: Is added to the mask's sum. Defaults to 1e-6.
+        reduction: ``'mask_sum'`` divides by the mask's sum; ``'weighted_mean'`` by that of its
+            squares, which makes a mask and its multiples equal; ``'literal'`` multiplies by the
+            sum: ``Σ_p M_mp ‖M_m ⊙ D‖² / C``. Defaults to ``'mask_sum'``.
+        eps: Is added to what is divided by. Defaults to 1e-6.
 
     Returns:
         One value (N, M) for each image and mask.
 
-    Deviations: see :class:`~mmkd.methods.ACAM` on the two reductions.
+    Deviations: ``'weighted_mean'`` is ours; :class:`~mmkd.methods.acam.ACAM` says what for.
     """
     cells = squared.mean(1).flatten(1)  # (N, H·W)
     return reduce_masked(cells, masks.flatten(2), reduction, eps)
@@ -46,7 +47,7 @@ def channel_masked_loss(
         squared: Squared difference D² (N, C, H, W).
         masks: Masks (N, M, C) in 0..1.
         reduction: As in :func:`spatial_masked_loss`. Defaults to ``'mask_sum'``.
-        eps: Is added to the mask's sum. Defaults to 1e-6.
+        eps: Is added to what is divided by. Defaults to 1e-6.
 
     Returns:
         One value (N, M) for each image and mask.
@@ -56,9 +57,11 @@ def channel_masked_loss(
 
 def reduce_masked(energy: Tensor, masks: Tensor, reduction: str, eps: float) -> Tensor:
     """Reduce energies (N, P) under masks (N, M, P), which count squared, to (N, M)."""
-    masked = torch.einsum('nmp,np->nm', masks.square(), energy)
-    area = masks.sum(2)
-    return masked / (area + eps) if reduction == 'mask_sum' else masked * area
+    weights = masks.square()
+    masked = torch.einsum('nmp,np->nm', weights, energy)
+    if reduction == 'literal':
+        return masked * masks.sum(2)
+    return masked / ((masks if reduction == 'mask_sum' else weights).sum(2) + eps)
 
 
 def dice_diversity(masks: Tensor, eps: float = 1e-6) -> Tensor:

@@ -113,8 +113,8 @@ class ACAM(Method):
         fusion: ``'cooperative'``: the teacher asks, the student answers. ``'teacher'``: queries,
             keys and values are all the teacher's. ``'fixed'``: one mask of each kind, drawn from
             the teacher's activations and not trained. Defaults to ``'cooperative'``.
-        reduction: ``'mask_sum'`` divides by a mask's sum as above, ``'literal'`` multiplies by it.
-            Defaults to ``'mask_sum'``.
+        reduction: ``'mask_sum'`` divides by a mask's sum as above, ``'weighted_mean'`` by that of
+            its squares, ``'literal'`` multiplies by its sum. Defaults to ``'mask_sum'``.
         detach_student_in_mask: Keep the student from lowering the loss by moving the masks.
             Defaults to False.
         pool: Side of the squares of cells over which keys and values are averaged, an
@@ -126,8 +126,10 @@ class ACAM(Method):
 
     Deviations: there is no official code. As printed, the losses multiply by the mask's sum; with
     that they grow with C · H · W, which α = 1 does not fit, while MasKD, their ancestor, divides.
-    Dice is the mean over pairs (MasKD). ``'fixed'`` is ours: what the paper fixed is not public.
-    C_q is rounded down.
+    Either way a smaller mask is a smaller loss, and masks that are trained by it shrink to nothing
+    within a hundred steps; the ``'weighted_mean'``, which is ours, does not change when a mask is
+    multiplied. Dice is the mean over pairs (MasKD). ``'fixed'`` is ours: what the paper fixed is
+    not public. C_q is rounded down.
     """
 
     #: The Dice terms train the masks; the student need not feel them.

@@ -14,11 +14,12 @@ from mmkd.functional import (
     dice_diversity,
     spatial_masked_loss,
 )
+from mmkd.functional.masks import REDUCTIONS
 
 SHAPES = [(2, 3, 4, 5, 3), (1, 4, 1, 1, 2), (2, 1, 3, 2, 1)]  # N, C, H, W, M
 
 
-@pytest.mark.parametrize('reduction', ['mask_sum', 'literal'])
+@pytest.mark.parametrize('reduction', REDUCTIONS)
 @pytest.mark.parametrize('shape', SHAPES)
 def test_spatial_masked_loss_equals_loops(shape, reduction):
     n, c, h, w, m = shape
@@ -33,11 +34,15 @@ def test_spatial_masked_loss_equals_loops(shape, reduction):
                     mask = float(masks[i, j, y, x])
                     area += mask
                     norm += sum((mask * float(difference[i, k, y, x])) ** 2 for k in range(c))
-            expected = norm / (c * area) if reduction == 'mask_sum' else area * norm / c
+            expected = dict(
+                mask_sum=norm / (c * area),
+                weighted_mean=norm / (c * float(masks[i, j].square().sum())),
+                literal=area * norm / c,
+            )[reduction]
             assert float(losses[i, j]) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize('reduction', ['mask_sum', 'literal'])
+@pytest.mark.parametrize('reduction', REDUCTIONS)
 @pytest.mark.parametrize('shape', SHAPES)
 def test_channel_masked_loss_equals_loops(shape, reduction):
     n, c, h, w, m = shape
@@ -51,17 +56,29 @@ def test_channel_masked_loss_equals_loops(shape, reduction):
                 mask = float(masks[i, j, k])
                 area += mask
                 norm += sum((mask * float(d)) ** 2 for d in difference[i, k].flatten())
-            expected = norm / (h * w * area) if reduction == 'mask_sum' else area * norm / (h * w)
+            expected = dict(
+                mask_sum=norm / (h * w * area),
+                weighted_mean=norm / (h * w * float(masks[i, j].square().sum())),
+                literal=area * norm / (h * w),
+            )[reduction]
             assert float(losses[i, j]) == pytest.approx(expected, rel=1e-9)
 
 
-def test_masks_of_ones_give_the_mean_squared_difference():
+@pytest.mark.parametrize('reduction', ['mask_sum', 'weighted_mean'])
+def test_masks_of_ones_give_the_mean_squared_difference(reduction):
     squared = random(2, 3, 4, 5).square()
-    spatial = spatial_masked_loss(squared, torch.ones(2, 6, 4, 5).double())
-    channel = channel_masked_loss(squared, torch.ones(2, 6, 3).double())
+    spatial = spatial_masked_loss(squared, torch.ones(2, 6, 4, 5).double(), reduction)
+    channel = channel_masked_loss(squared, torch.ones(2, 6, 3).double(), reduction)
     for losses in (spatial, channel):
         expected = squared.mean((1, 2, 3))[:, None].expand(2, 6)
         torch.testing.assert_close(losses, expected, rtol=1e-6, atol=0)
+
+
+def test_small_masks_lower_the_loss_unless_it_is_a_weighted_mean():
+    squared, masks = random(2, 3, 4, 5).square(), random(2, 6, 4, 5, seed=1).sigmoid()
+    for reduction, power in dict(mask_sum=1, weighted_mean=0, literal=3).items():
+        losses = [spatial_masked_loss(squared, x, reduction, eps=0.0) for x in (masks, masks / 10)]
+        torch.testing.assert_close(losses[1], losses[0] / 10**power)
 
 
 def test_empty_masks_give_zero_and_no_nan():

@@ -24,6 +24,7 @@ ABLATIONS = {
     'fixed-spatial': dict(fusion='fixed', masks_from='spatial'),
     'detached': dict(detach_student_in_mask=True),
     'literal': dict(reduction='literal'),
+    'weighted': dict(reduction='weighted_mean'),
     'pooled': dict(pool=2),
     'checkpoint': dict(checkpoint=True),
     'one-mask': dict(num_masks=1),
@@ -306,3 +307,16 @@ def test_a_step_under_autocast(name, dtype, tmp_path):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.distiller.parameters())
     teacher = model.distiller.teachers[''].model
     assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_the_report_does_not_judge_terms_that_train_the_masks(tmp_path):
+    from mmkd.models.first_step import FirstStep
+
+    method = dict(type='mmkd.ACAM', student='neck', teacher='neck', diversity=1e3, fusion='teacher')
+    model = make_student('det', teacher=teacher_config('det', tmp_path), methods=dict(acam=method))
+    model.distiller.first_step = FirstStep()
+    model(*preprocessed(model, 'det'), mode='loss')
+    rows = {row[0]: row for row in model.distiller.first_step.rows}
+    diversity = rows['distill.acam.loss_diversity']
+    assert diversity[3] > 10 and diversity[4] == 0.0
+    assert not any('diversity' in text for text in model.distiller.first_step.warnings())
