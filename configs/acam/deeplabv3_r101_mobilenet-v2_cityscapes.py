@@ -12,8 +12,8 @@ model = dict(
             'deeplabv3_r101-d8_512x1024_80k_cityscapes_20200606_113503-9e428899.pth',
         ),
         methods=dict(
-            # On the maps of logits: one mask for each class.
-            # The reduction is ours: with the paper's and with MasKD's the masks vanish.
+            # On the maps of logits: one mask for each class. The reduction is ours: with the paper's
+            # and with MasKD's the masks vanish.
             acam=dict(
                 type='mmkd.ACAM',
                 student='decode_head.conv_seg',

@@ -14,8 +14,7 @@ model = dict(
         inherit=('neck', 'rpn_head'),
         methods=dict(
             # The largest level (200x336 cells) is pooled by 4 in the attention; pool=1 makes it
-            # exact.
-            # The reduction is ours: with the paper's and with MasKD's the masks vanish.
+            # exact. The reduction is ours: with the paper's and with MasKD's the masks vanish.
             acam=dict(
                 type='mmkd.ACAM',
                 student='neck',

@@ -13,7 +13,7 @@ model = dict(
         mixer=dict(type='mmkd.PatchMix', grid=(2, 2), num_images=2, prob=0.5),
         methods=dict(
             # Reduction and weight are ours: with the paper's and with MasKD's reduction the masks
-            # vanish, and a weight of 1 is 20 times the task loss here.
+            # vanish, and a weight of 1 is more than 20 times the task loss here.
             acam=dict(
                 type='mmkd.ACAM',
                 student='neck',

@@ -11,7 +11,7 @@ model = dict(
         ),
         methods=dict(
             # Reduction and weight are ours: with the paper's and with MasKD's reduction the masks
-            # vanish, and a weight of 1 is 20 times the task loss here.
+            # vanish, and a weight of 1 is more than 20 times the task loss here.
             acam=dict(
                 type='mmkd.ACAM',
                 student='neck',

@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -93,9 +92,9 @@ def measure(
     """Measure every form on random maps of one size.
 
     Returns:
-        One row for each form: bytes kept for the backward pass, growth of the peak memory, median
-        time, and the largest difference from the naive form of the loss and of the gradients, each
-        tensor's relative to its largest entry.
+        One row for each form: bytes kept for the backward pass, growth of the peak memory (of an
+        accelerator, else None), median time, and the largest difference from the naive form of the
+        loss and of the gradients, each tensor's relative to its largest entry.
     """
     generator = torch.Generator().manual_seed(0)
     teacher, student = (smooth_map(batch, channels, size, generator).to(device) for _ in range(2))
@@ -107,7 +106,7 @@ def measure(
         before = reset_peak(device)
         loss, kept = saved_bytes(partial(step, method, student, teacher))
         gradients = torch.autograd.grad(loss, [student, *method.parameters()])
-        peak = None if before is None else peak_memory(device) - before
+        peak = None if before is None else torch.cuda.max_memory_allocated() - before
         results = [loss.detach(), *gradients]
         reference = reference or results
         differences = [
@@ -144,40 +143,18 @@ def synchronize(device: str) -> None:
 
 
 def reset_peak(device: str) -> int | None:
-    """Forget the peak memory so far and return what is in use, or None where nobody counts it."""
-    if torch.device(device).type == 'cuda':
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    try:
-        Path('/proc/self/clear_refs').write_text('5')  # Linux: the peak is what is in use now
-    except OSError:
+    """Forget an accelerator's peak memory and return what is in use; None for a CPU."""
+    if torch.device(device).type != 'cuda':
         return None
-    return peak_memory(device)
-
-
-def peak_memory(device: str) -> int:
-    """Return the peak memory in bytes: of the process on a CPU, of torch on an accelerator."""
-    if torch.device(device).type == 'cuda':
-        return torch.cuda.max_memory_allocated()
-    for line in Path('/proc/self/status').read_text().splitlines():
-        if line.startswith('VmHWM:'):
-            return int(line.split()[1]) * 1024
-    return 0
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated()
 
 
 def show(rows: list[dict[str, Any]], title: str, console: Console | None = None) -> None:
     """Print the rows as one table."""
     table = Table(title=title, title_justify='left')
-    columns = (
-        'map',
-        'form',
-        'kept for backward',
-        'of naive',
-        'peak growth',
-        'time',
-        'loss',
-        'grad',
-    )
+    columns = ['map', 'form', 'kept for backward', 'of naive', 'peak growth', 'time']
+    columns += ['Δ loss', 'Δ ∂ student', 'Δ ∂ weights']
     for column in columns:
         table.add_column(column, justify='left' if column in ('map', 'form') else 'right')
     naive = {(row['height'], row['width']): row for row in rows if row['form'] == 'naive'}
