@@ -1,7 +1,8 @@
 """Measure the attention of ACAM-KD: as it is printed, exact without the matrix, and pooled.
 
 One level, forward and backward, on random maps: memory that autograd keeps, growth of the peak
-memory on an accelerator, time (medians of interleaved rounds), and the largest difference from the printed form.
+memory (accelerators only), time (medians of interleaved rounds), and the largest difference from
+the printed form.
 """
 
 import argparse

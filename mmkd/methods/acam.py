@@ -25,7 +25,7 @@ from mmkd.mixers.view import View
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
 
-FUSIONS = ('cooperative', 'teacher', 'fixed')
+FUSIONS = ('cooperative', 'reversed', 'teacher', 'fixed')
 MASKS_FROM = ('both', 'spatial', 'channel')
 # Time grows with the square of the cells, so pool='auto' keeps attention below that of this many.
 MAX_CELLS = 20_000
@@ -110,9 +110,10 @@ class ACAM(Method):
         alpha: Weight α of the masked differences. Defaults to 1.0.
         diversity: Weight λ of the Dice terms; 0 leaves them out. Defaults to 1.0.
         masks_from: ``'both'``, ``'spatial'`` or ``'channel'``. Defaults to ``'both'``.
-        fusion: ``'cooperative'``: the teacher asks, the student answers. ``'teacher'``: queries,
-            keys and values are all the teacher's. ``'fixed'``: one mask of each kind, drawn from
-            the teacher's activations and not trained. Defaults to ``'cooperative'``.
+        fusion: ``'cooperative'``: the teacher asks, the student answers. ``'reversed'``: the other
+            way round. ``'teacher'``: queries, keys and values are all the teacher's. ``'fixed'``:
+            one mask of each kind, drawn from the teacher's activations and not trained. Defaults
+            to ``'cooperative'``.
         reduction: ``'mask_sum'`` divides by a mask's sum as above, ``'weighted_mean'`` by that of
             its squares, ``'literal'`` multiplies by its sum. Defaults to ``'mask_sum'``.
         detach_student_in_mask: Keep the student from lowering the loss by moving the masks.
@@ -207,13 +208,14 @@ class ACAM(Method):
                 spatial if self.masks_from != 'channel' else None,
                 channel if self.masks_from != 'spatial' else None,
             )
-        key = teacher if self.fusion == 'teacher' else student
         if self.detach_student_in_mask:
-            key = key.detach()
+            student = student.detach()
+        query = student if self.fusion == 'reversed' else teacher
+        key = student if self.fusion == 'cooperative' else teacher
         factor = self.pool_factor(level, tuple(teacher.shape[-2:]))
         if self.checkpoint and torch.is_grad_enabled():
-            return recompute(self.units[level], teacher, key, factor, use_reentrant=False)
-        return self.units[level](teacher, key, factor)
+            return recompute(self.units[level], query, key, factor, use_reentrant=False)
+        return self.units[level](query, key, factor)
 
     def pool_factor(self, level: int, size: tuple[int, int]) -> int:
         """Return by how much the keys of a map are pooled; say so where nobody asked for it."""

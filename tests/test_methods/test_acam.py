@@ -20,6 +20,7 @@ ABLATIONS = {
     'spatial': dict(masks_from='spatial'),
     'channel': dict(masks_from='channel'),
     'teacher': dict(fusion='teacher'),
+    'reversed': dict(fusion='reversed'),
     'fixed': dict(fusion='fixed'),
     'fixed-spatial': dict(fusion='fixed', masks_from='spatial'),
     'detached': dict(detach_student_in_mask=True),
@@ -145,7 +146,7 @@ def test_masks_and_their_areas():
         assert float(area) == pytest.approx(sum(values) / len(values)) and not area.requires_grad
 
 
-@pytest.mark.parametrize('fusion', ['cooperative', 'teacher', 'fixed'])
+@pytest.mark.parametrize('fusion', ['cooperative', 'reversed', 'teacher', 'fixed'])
 def test_no_feature_loss_where_the_student_equals_the_teacher(fusion):
     teacher = [random(2, 4, 3, 4)]
     losses = acam(teacher, teacher, fusion=fusion).run(teacher, teacher, plain_view())
@@ -203,6 +204,16 @@ def test_the_teacher_alone_chooses_its_masks():
         masks = [method.masks(s, teacher, plain_view())[0] for s in students]
         assert torch.equal(*masks) == same
     assert acam(students[0], teacher, masks_from='channel').masks(students[0], teacher, None) == []
+
+
+def test_who_asks_and_who_answers():
+    student, teacher = [random(1, 4, 3, 4)], [random(1, 4, 3, 4, seed=1)]
+    s, t = student[0][0], teacher[0][0]
+    for fusion, sides in dict(cooperative=(t, s), reversed=(s, t), teacher=(t, t)).items():
+        method = acam(student, teacher, fusion=fusion)
+        (masks,) = method.masks(student, teacher, plain_view(1))
+        spatial, _ = naive_masks(method.units[0], *sides)
+        torch.testing.assert_close(masks[0].flatten(1), torch.tensor(spatial, dtype=torch.double))
 
 
 def test_pooled_keys_are_averages():
