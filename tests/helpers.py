@@ -24,6 +24,7 @@ TASKS = dict(mmdet='det', mmseg='seg', mmpretrain='cls')
 WIDTHS = (
     'base_channels',
     'channels',
+    'conv_out_channels',
     'fc_out_channels',
     'feat_channels',
     'in_channels',
@@ -67,7 +68,7 @@ def task_of(cfg: Config) -> str:
 
 
 def tiny(cfg: Config) -> dict[str, Any]:
-    """Return a config's model, an eighth as wide where it is a ResNet, for one CPU.
+    """Return a config's model, an eighth as wide where it is a ResNet or ResNeXt, for one CPU.
 
     The kinds and the number of layers stay. Nothing is downloaded and BatchNorm is never
     synchronised.
@@ -84,6 +85,8 @@ def tiny(cfg: Config) -> dict[str, Any]:
         backbone['stem_channels'] = stem // SCALE
         if 'in_channels' in original:  # those of the image
             backbone['in_channels'] = original.in_channels
+        if 'groups' in original:  # a ResNeXt is as wide as its groups are many
+            backbone['groups'] = original.groups // SCALE
     return model
 
 

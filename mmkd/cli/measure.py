@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,7 +76,8 @@ def measure(candidates: list[Candidate], device: torch.device, repeat: int, warm
         gc.collect()
         candidate.peak_mib = peak_of(candidate.run, device)
         if candidate.model is not None:
-            candidate.saved_mib = saved_of(candidate) / MIB
+            kept = saved_bytes(candidate.run, candidate.model.parameters())[1]
+            candidate.saved_mib = kept / MIB
             candidate.parts = parts_of(candidate, device, max(repeat // 2, 3))
 
 
@@ -113,21 +114,28 @@ def status(name: str) -> int:
     raise ValueError(name)
 
 
-def saved_of(candidate: Candidate) -> int:
-    """Return the bytes that autograd keeps between forward and backward of one step."""
-    assert candidate.model is not None
-    own = {p.untyped_storage().data_ptr() for p in candidate.model.parameters()}
-    kept: dict[int, int] = {}
+def saved_bytes(function: Callable[[], Any], exclude: Iterable[Tensor] = ()) -> tuple[Any, int]:
+    """Call a function and count what autograd keeps for its backward pass.
+
+    Args:
+        function: Is called without arguments.
+        exclude: Tensors whose storages do not count, such as parameters. Defaults to ().
+
+    Returns:
+        What the function returns, and the bytes of all kept storages, each counted once.
+    """
+    own = {tensor.untyped_storage().data_ptr() for tensor in exclude}
+    kept: dict[int, Any] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+            kept[storage.data_ptr()] = storage  # held, so that no address is used twice
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        candidate.run()
-    return sum(kept.values())
+        result = function()
+    return result, sum(storage.nbytes() for storage in kept.values())
 
 
 def parts_of(candidate: Candidate, device: torch.device, repeat: int) -> dict[str, float]:

@@ -1,9 +1,10 @@
-from mmkd.functional.attention import (
+from mmkd.functional.activation import (
     activation_attention,
     attention_distance,
     channel_attention,
     spatial_attention,
 )
+from mmkd.functional.attention import attend_in_pieces, cross_attention, pool_cells
 from mmkd.functional.boxes import clip_to_visible, giou_loss, log_iou_loss, valuable_region
 from mmkd.functional.channelwise import channel_kl
 from mmkd.functional.feature import mimic_loss, standardize
@@ -11,41 +12,52 @@ from mmkd.functional.foreground import foreground_masks, pad_boxes, weighted_squ
 from mmkd.functional.heads import distribution_kl, prior_rows, quality_focal_kd
 from mmkd.functional.labels import one_hot_pixels, resize_labels
 from mmkd.functional.logits import class_rows, dense_binary_kl, kl_divergence
-from mmkd.functional.masked import dice_overlap, masked_distances, token_masks
+from mmkd.functional.masks import (
+    activation_masks,
+    channel_masked_loss,
+    dice_diversity,
+    spatial_masked_loss,
+    token_masks,
+)
 from mmkd.functional.prototypes import class_similarity, region_means, variation_loss
 from mmkd.functional.queues import enqueue, pick_pixels, random_embeddings
 from mmkd.functional.relations import cross_image_loss, memory_loss, pairwise_loss
 
 __all__ = [
     'activation_attention',
+    'activation_masks',
+    'attend_in_pieces',
     'attention_distance',
     'channel_attention',
     'channel_kl',
+    'channel_masked_loss',
     'class_rows',
     'class_similarity',
     'clip_to_visible',
+    'cross_attention',
     'cross_image_loss',
     'dense_binary_kl',
-    'dice_overlap',
+    'dice_diversity',
     'distribution_kl',
     'enqueue',
     'foreground_masks',
     'giou_loss',
     'kl_divergence',
     'log_iou_loss',
-    'masked_distances',
     'memory_loss',
     'mimic_loss',
     'one_hot_pixels',
     'pad_boxes',
     'pairwise_loss',
     'pick_pixels',
+    'pool_cells',
     'prior_rows',
     'quality_focal_kd',
     'random_embeddings',
     'region_means',
     'resize_labels',
     'spatial_attention',
+    'spatial_masked_loss',
     'standardize',
     'token_masks',
     'valuable_region',

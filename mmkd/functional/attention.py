@@ -1,81 +1,62 @@
-"""Attention that is read off a map: which cells and which channels are active."""
+"""Attention between two maps, without the matrix of all pairs of cells."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def activation_attention(x: Tensor, p: float = 2.0) -> Tensor:
-    """Mean of ``|F|^p`` over the channels, flattened and divided by its Euclidean norm.
-
-    Source: Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017.
-
-    Args:
-        x: Map (N, C, H, W).
-        p: Power. Defaults to 2.0.
-
-    Returns:
-        Attention (N, H·W); 0 where the whole map is.
-    """
-    return F.normalize(x.abs().pow(p).mean(1).flatten(1), dim=1)
+WIDTH_MULTIPLE = 8  # fused kernels on accelerators want widths that are multiples of it
 
 
-def attention_distance(student: Tensor, teacher: Tensor, p: float = 2.0) -> Tensor:
-    """Mean squared difference of two attention maps, of whatever channels and sizes.
+def attend_in_pieces(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Scaled dot-product attention, its result still in pieces of channels.
 
-    The larger map is pooled to the smaller one, in each direction.
-
-    Source: Zagoruyko and Komodakis, ICLR 2017, eq. 2.
+    ``softmax(Qᵀ K / √Q) Vᵀ``, exact, in memory that grows with P and not with P · S. torch's fused
+    kernels on the CPU want values as wide as queries; so the values are cut into J pieces of equal
+    width, which stand as J heads that share their queries and keys. Where widths do not divide,
+    zeros fill them up, which changes nothing.
 
     Args:
-        student: Map (N, C_student, H, W).
-        teacher: Map (N, C_teacher, H', W').
-        p: Power of the attention. Defaults to 2.0.
+        query: Queries (N, Q, P) of P cells.
+        key: Keys (N, Q, S) of S cells.
+        value: Values (N, C, S).
 
     Returns:
-        Scalar, mean over N and the cells; 0 where the student equals the teacher.
-
-    Deviations: the paper takes the norm of the difference; the squared mean is what the public
-    re-implementations use and what the published weights belong to.
+        Pieces (N, J, P, W) with J · W ≥ C: channel c is piece c // W, column c % W, and the columns
+        from C on are 0.
     """
-    size = tuple(min(s, t) for s, t in zip(student.shape[-2:], teacher.shape[-2:]))
-    attentions = []
-    for x in (student, teacher):
-        if tuple(x.shape[-2:]) != size:
-            x = F.adaptive_avg_pool2d(x, size)
-        attentions.append(activation_attention(x, p))
-    return (attentions[0] - attentions[1]).square().mean()
+    narrow, channels = query.shape[1], value.shape[1]
+    width = narrow + -narrow % WIDTH_MULTIPLE
+    pieces = -(-channels // width)
+    if width > narrow:
+        query, key = (F.pad(x, (0, 0, 0, width - narrow)) for x in (query, key))
+    missing = pieces * width - channels
+    value = F.pad(value, (0, 0, 0, missing)) if missing else value
+    # The kernels want the last dimension contiguous. An expanded tensor is saved once.
+    heads = value.unflatten(1, (pieces, width)).transpose(2, 3).contiguous()  # (N, J, S, W)
+    q, k = (
+        x.transpose(1, 2).contiguous()[:, None].expand(-1, pieces, -1, -1) for x in (query, key)
+    )
+    return F.scaled_dot_product_attention(q, k, heads, scale=narrow**-0.5)
 
 
-def spatial_attention(x: Tensor, tau: float = 1.0) -> Tensor:
-    """Softmax over the cells of the mean activation, times H·W, so that its mean is 1.
-
-    Source: Yang et al., "Focal and Global Knowledge Distillation for Detectors", CVPR 2022.
+def cross_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Scaled dot-product attention in memory that grows with P, exact.
 
     Args:
-        x: Map (N, C, H, W).
-        tau: Temperature. Defaults to 1.0.
+        query: Queries (N, Q, P) of P cells.
+        key: Keys (N, Q, S) of S cells.
+        value: Values (N, C, S).
 
     Returns:
-        Attention (N, 1, H, W).
+        For every query the values' mean, weighted by ``softmax(Qᵀ K / √Q)`` over S: (N, C, P).
     """
-    activity = x.abs().mean(1, keepdim=True)  # (N, 1, H, W)
-    attention = F.softmax(activity.flatten(1) / tau, dim=1) * activity[0].numel()
-    return attention.view_as(activity)
+    pieces = attend_in_pieces(query, key, value)
+    return pieces.transpose(2, 3).flatten(1, 2)[:, : value.shape[1]]
 
 
-def channel_attention(x: Tensor, tau: float = 1.0) -> Tensor:
-    """Softmax over the channels of the mean activation, times C, so that its mean is 1.
-
-    Source: Yang et al., CVPR 2022.
-
-    Args:
-        x: Map (N, C, H, W).
-        tau: Temperature. Defaults to 1.0.
-
-    Returns:
-        Attention (N, C, 1, 1).
-    """
-    activity = x.abs().mean((2, 3), keepdim=True)  # (N, C, 1, 1)
-    return F.softmax(activity / tau, dim=1) * x.shape[1]
+def pool_cells(x: Tensor, factor: int) -> Tensor:
+    """Average a map (N, C, H, W) over squares of ``factor`` cells, those at the edge cut off."""
+    if factor == 1:
+        return x
+    return F.avg_pool2d(x, factor, ceil_mode=True, count_include_pad=False)

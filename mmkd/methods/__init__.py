@@ -1,3 +1,4 @@
+from mmkd.methods.acam import ACAM
 from mmkd.methods.at import AT
 from mmkd.methods.base import Method
 from mmkd.methods.cirkd import CIRKD
@@ -16,6 +17,7 @@ from mmkd.methods.schedule import Schedule
 from mmkd.methods.skd import SKD
 
 __all__ = [
+    'ACAM',
     'AT',
     'CIRKD',
     'CWD',

@@ -27,7 +27,7 @@ class Method(nn.Module):
     A subclass implements :meth:`forward` and, if it owns parameters whose shapes depend on the
     tapped tensors, :meth:`build`.
 
-    Shapes in this package: N batch, C channels, H × W map, K classes, L levels, P patches.
+    Shapes in this package: N batch, C channels, H × W map, K classes, L levels, M masks, P patches.
 
     Args:
         student: Tap of the student: a module path, ``dict(module=…, source=…, levels=…,
@@ -43,6 +43,8 @@ class Method(nn.Module):
     #: Whether the teacher's tensors arrive as those of the mixed batch. A method that wants the
     #: clean batch's sets it to False and calls ``view.simulate`` or ``view.mixture`` itself.
     simulate: bool = True
+    #: Terms that train the method's own parameters and may leave the student without a gradient.
+    auxiliary: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -134,9 +136,11 @@ class Method(nn.Module):
 
     def run(self, student: Tensors, teacher: Tensors, view: View) -> dict[str, Tensor]:
         """Return the losses of one step, with the teacher's tensors simulated if need be."""
-        if self.simulate:
-            teacher = apply(view.simulate, teacher)
-        return self(student, teacher, view)
+        return self(student, self.simulated(teacher, view), view)
+
+    def simulated(self, teacher: Tensors, view: View) -> Tensors:
+        """Return the teacher's tensors as :meth:`forward` takes them."""
+        return apply(view.simulate, teacher) if self.simulate else teacher
 
     def forward(self, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
         """Return the method's losses, unweighted.
@@ -164,6 +168,24 @@ class Method(nn.Module):
             One tensor (N, M, H, W) of M masks for each level; none by default.
         """
         return []
+
+    def compared(self, student: Any, teacher: Any, view: View) -> list[tuple[Tensor, Tensor]]:
+        """Return the maps that the method compares, for pictures of their difference.
+
+        Args:
+            student: As in :meth:`forward`.
+            teacher: As in :meth:`forward`.
+            view: As in :meth:`forward`.
+
+        Returns:
+            Student's and teacher's map (N, C, H, W) for each level; by default what ``adapters``
+            align, none for a method without.
+        """
+        adapters = getattr(self, 'adapters', None)
+        if adapters is None or not isinstance(student, list):
+            return []
+        sizes = [tuple(t.shape[-2:]) for t in teacher]
+        return [(adapt(s, z), t) for adapt, s, t, z in zip(adapters, student, teacher, sizes)]
 
     def unused(self) -> Tensor | None:
         """Return a zero that touches every parameter, for steps without this method.

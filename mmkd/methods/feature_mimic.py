@@ -50,17 +50,19 @@ class FeatureMimic(Method):
         """Create the adapters."""
         self.adapters = self.build_adapters(student, teacher)
 
+    def compared(
+        self, student: list[Tensor], teacher: list[Tensor], view: View
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return the aligned maps, standardised if ``normalize``."""
+        pairs = super().compared(student, teacher, view)
+        return [(standardize(s), standardize(t)) for s, t in pairs] if self.normalize else pairs
+
     def forward(
         self, student: list[Tensor], teacher: list[Tensor], view: View
     ) -> dict[str, Tensor]:
         """Return ``mimic``, the sum over the levels."""
         total = student[0].new_zeros(())
-        for adapter, s, t in zip(self.adapters, student, teacher):
-            size = tuple(t.shape[-2:])
-            s = adapter(s, size)  # (N, C_teacher, H, W)
-            mask = view.interior(size, self.interior_only)
-            if self.normalize:
-                total = total + 0.5 * mimic_loss(standardize(s), standardize(t), mask)
-            else:
-                total = total + mimic_loss(s, t, mask)
+        for s, t in self.compared(student, teacher, view):
+            mask = view.interior(tuple(t.shape[-2:]), self.interior_only)
+            total = total + (0.5 if self.normalize else 1.0) * mimic_loss(s, t, mask)
         return dict(mimic=total)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmkd.functional import masked_distances
+from mmkd.functional import spatial_masked_loss
 from mmkd.methods.base import Method, Tensors
 from mmkd.mixers.view import View
 from mmkd.models.mask_tokens import load_tokens
@@ -78,7 +78,7 @@ class MasKD(Method):
         for tokens, s, t, masks in zip(
             self.mask_tokens, aligned, teacher, self.soft_masks(aligned, teacher)
         ):
-            distances = masked_distances(s, t, masks)  # (N, M)
+            distances = spatial_masked_loss((t - s).square(), masks, eps=1e-5)  # (N, M)
             with torch.no_grad():
                 weights = tokens.weights(t)
             level = distances.mean(1) if weights is None else (distances * weights).sum(1)

@@ -85,6 +85,16 @@ class PatchMixSimulationKD(Method):
         for name, part in self.parts.items():
             part.build(student[name], teacher[name], teachers)
 
+    def compared(
+        self, student: dict[str, list[Tensor]], teacher: dict[str, list[Tensor]], view: View
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return what the parts compare."""
+        return [
+            pair
+            for name, part in self.parts.items()
+            for pair in part.compared(student[name], part.simulated(teacher[name], view), view)
+        ]
+
     def forward(
         self, student: dict[str, list[Tensor]], teacher: dict[str, list[Tensor]], view: View
     ) -> dict[str, Tensor]:

@@ -8,17 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmkd.methods.base import Method, all_taps, gather
+from mmkd.methods.base import Method, Tensors, all_taps, gather
 from mmkd.mixers.base import Mixer
 from mmkd.mixers.view import View
 from mmkd.models.arguments import KEY, build, check_arguments, teacher_configs, unknown_teacher
 from mmkd.models.first_step import FirstStep
 from mmkd.models.probe import probe_batch, run_probe
 from mmkd.models.renormalize import Renormalizer
-from mmkd.models.taps import Tap, TapReader
+from mmkd.models.taps import Tap, TapReader, detached
 from mmkd.models.teacher import Teacher
 from mmkd.utils import ConfigError, did_you_mean, progress
 
+# Takes a method's name, the method, its student's and teacher's tensors, and the view.
+Observer = Callable[[str, Method, Tensors, Tensors, View], None]
 ARGUMENTS = ('teacher', 'inherit', 'mixer', 'methods', 'probe_size')
 
 
@@ -55,6 +57,8 @@ class Distiller(nn.Module):
         super().__init__()
         self.inherit = (inherit,) if isinstance(inherit, str) else tuple(inherit)
         self.first_step: FirstStep | None = None
+        #: Is shown what every active method reads, for pictures.
+        self.observer: Observer | None = None
         self.probe_size = (probe_size[0], probe_size[1])
         self.methods = nn.ModuleDict()
         for name, config in (methods or {}).items():
@@ -154,10 +158,7 @@ class Distiller(nn.Module):
         view = View.plain(inputs, data_samples)
         if self.mixer is not None:
             view = self.mixer.mix(inputs, data_samples, progress()[0])
-        read: dict[Tap, list[Tensor]] = {}
-        wanted = {tap.model for m in active.values() for tap, _ in all_taps(m.teacher_taps, '')}
-        for name in wanted:
-            read.update(self.teachers[name](view.teacher_inputs, view.teacher_samples))
+        read = self._read_teachers(active, view)
         with self.reader.open(student):
             losses = loss(view.inputs, view.data_samples)
         tapped = {tap: [t.float() for t in kept] for tap, kept in self.reader.take().items()}
@@ -167,6 +168,8 @@ class Distiller(nn.Module):
             for name, method in active.items():
                 student_tensors = gather(method.student_taps, tapped)
                 teacher_tensors = gather(method.teacher_taps, read)
+                if self.observer is not None:
+                    self.observer(name, method, student_tensors, teacher_tensors, view)
                 for term, value in method.run(student_tensors, teacher_tensors, view).items():
                     terms[name, term] = value
             if self.first_step is not None and not self.first_step.done:
@@ -181,6 +184,33 @@ class Distiller(nn.Module):
             for item, value in method.monitored.items()
         }
         return {**losses, **weighted, **monitored, **self._unused(active)}
+
+    def _read_teachers(self, active: Mapping[str, Method], view: View) -> dict[Tap, list[Tensor]]:
+        """Run the teachers that the methods read."""
+        read: dict[Tap, list[Tensor]] = {}
+        for name in {tap.model for m in active.values() for tap, _ in all_taps(m.teacher_taps, '')}:
+            read.update(self.teachers[name](view.teacher_inputs, view.teacher_samples))
+        return read
+
+    @torch.no_grad()
+    def look(self, student: nn.Module, inputs: Tensor, data_samples: Any) -> None:
+        """Show the observer what the methods see of unlabelled images, without training.
+
+        Args:
+            student: The student, in evaluation mode.
+            inputs: Batch (N, 3, H, W) of the student's data preprocessor.
+            data_samples: N data samples with the images' meta information.
+        """
+        assert self.observer is not None
+        view = View.plain(inputs, data_samples)
+        methods = dict(self.methods.items())
+        read = self._read_teachers(methods, view)
+        with self.reader.open(student):
+            student(inputs, data_samples, mode='tensor')
+        tapped = detached(self.reader.take())
+        for name, method in methods.items():
+            student_tensors = gather(method.student_taps, tapped)
+            self.observer(name, method, student_tensors, gather(method.teacher_taps, read), view)
 
     def _unused(self, active: Mapping[str, Method]) -> dict[str, Tensor]:
         """Return zeros that keep the parameters of skipped methods in the graph, for DDP."""

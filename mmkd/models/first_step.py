@@ -28,6 +28,7 @@ class FirstStep:
         self.task: dict[str, float] = {}
         self.rows: list[tuple[str, float, float, float, float | None]] = []
         self.taps: list[tuple[str, str, str]] = []
+        self.auxiliary: set[str] = set()
 
     def observe(
         self,
@@ -53,7 +54,10 @@ class FirstStep:
         total = sum(self.task.values())
         for (name, term), value in terms.items():
             norm = gradient_norm(value * weights[name], own)
-            if norm == 0.0 and float(value.detach()) != 0.0:
+            full_name = f'distill.{name}.loss_{term}'
+            if term in student.distiller.methods[name].auxiliary:
+                self.auxiliary.add(full_name)
+            elif norm == 0.0 and float(value.detach()) != 0.0:
                 raise ConfigError(
                     f'model.distill.methods.{name}',
                     f'its loss {term} puts no gradient on the student: every tapped module is '
@@ -61,7 +65,7 @@ class FirstStep:
                 )
             weighted = float(value.detach()) * weights[name]
             ratio = weighted / total if total else float('nan')
-            self.rows.append((f'distill.{name}.loss_{term}', weights[name], weighted, ratio, norm))
+            self.rows.append((full_name, weights[name], weighted, ratio, norm))
         for side, tensors in (('student', tapped), ('teacher', read)):
             for tap, kept in tensors.items():
                 shapes = ' '.join('×'.join(map(str, t.shape)) for t in kept)
@@ -97,6 +101,8 @@ class FirstStep:
         """Return what looks wrong with the sizes of the losses."""
         found = []
         for name, _, _, ratio, _ in self.rows:
+            if name in self.auxiliary:
+                continue  # of no consequence for the student, whatever its size
             if ratio > 10:
                 found.append(
                     f'WARNING: {name} is {ratio:.0f} times the task loss; the student will hardly '

@@ -10,7 +10,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from mmkd.functional import dice_overlap
+from mmkd.functional import dice_diversity
 from mmkd.models.arguments import check_arguments
 from mmkd.models.mask_tokens import MaskTokens
 from mmkd.models.probe import probe_batch
@@ -122,7 +122,7 @@ class MaskLearner(BaseModel):
                 return x
             with torch.autocast(x.device.type, enabled=False):
                 kept, masks = self.mask_tokens[index](x.float())
-                overlaps.append(dice_overlap(masks))
+                overlaps.append(dice_diversity(masks.flatten(2)))
             return kept.to(x.dtype)
 
         def hook(module: nn.Module, args: Any, output: Any) -> Any:

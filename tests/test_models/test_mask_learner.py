@@ -18,7 +18,7 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from tiny_models import preprocessed, teacher_config, weights_hash
 
-from mmkd.functional import dice_overlap
+from mmkd.functional import dice_diversity
 from mmkd.models import MaskLearner, MaskTokens
 from mmkd.models.mask_tokens import load_tokens
 from mmkd.utils import ConfigError
@@ -92,7 +92,7 @@ def test_losses_are_the_teachers_on_masked_maps_and_the_overlap(tmp_path):
     assert not torch.equal(
         losses['decode.loss_ce'], teacher(inputs, samples, mode='loss')['decode.loss_ce']
     )
-    overlap = dice_overlap(model.mask_tokens[0].masks(logits))
+    overlap = dice_diversity(model.mask_tokens[0].masks(logits).flatten(2))
     torch.testing.assert_close(losses['loss_dice'], 0.5 * overlap)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmkd.cli.measure import Candidate, clocks, measure, saved_of
+from mmkd.cli.measure import Candidate, clocks, measure, saved_bytes
 
 
 def step_of(model, inputs):
@@ -22,8 +22,8 @@ def test_saved_memory_is_what_backward_needs_without_the_parameters():
     """A linear layer keeps its input; the Tanh after it keeps its output."""
     model = nn.Sequential(nn.Linear(64, 32), nn.Tanh())
     inputs = torch.randn(128, 64)
-    candidate = Candidate('x', step_of(model, inputs), model)
-    assert saved_of(candidate) == 4 * 128 * (64 + 32)
+    run = step_of(model, inputs)
+    assert saved_bytes(run, model.parameters())[1] == 4 * 128 * (64 + 32)
 
 
 def test_candidates_are_measured_in_turns():

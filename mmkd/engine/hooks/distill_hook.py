@@ -7,7 +7,9 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from torch import nn
 
+from mmkd.engine.pictures import Observer, draw_sheet
 from mmkd.models.distiller import Distiller
 from mmkd.models.first_step import FirstStep
 from mmkd.registry import HOOKS
@@ -17,14 +19,25 @@ ENTRY = 'distiller'
 
 @HOOKS.register_module()
 class DistillHook(Hook):
-    """Report the first step, and keep adapters and method state for resuming.
+    """Report the first step, keep adapters and method state for resuming, and draw pictures.
 
     What the methods own (adapters, queues) is saved as the checkpoint's top-level entry
     ``distiller``, beside the plain ``state_dict`` of the student, and is read on resume only.
     Without distillation (``model.distill=None``) the hook does nothing.
+
+    Args:
+        vis_interval: Every so many iterations the Runner's visualizer gets, from the main process,
+            pictures of the masks by which methods weigh the student's images and of the
+            differences of the maps that they compare, and the area of every mask. Defaults to 0,
+            never.
+        vis_images: Images of a batch that are drawn. Defaults to 1.
     """
 
     priority = 'NORMAL'
+
+    def __init__(self, vis_interval: int = 0, vis_images: int = 1) -> None:
+        self.vis_interval = vis_interval
+        self.vis_images = vis_images
 
     def before_run(self, runner: Any) -> None:
         """Ask the distiller to observe its first step; runs before weights are initialised."""
@@ -32,16 +45,38 @@ class DistillHook(Hook):
         if distiller is not None:
             distiller.first_step = FirstStep()
 
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Ask to see this step where pictures of it are due."""
+        distiller = distiller_of(runner)
+        due = self.every_n_train_iters(runner, self.vis_interval)
+        if distiller is not None and due and is_main_process():
+            distiller.observer = Observer(student_of(runner).data_preprocessor)
+
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Log the report of the first step with an active method."""
+        """Log the report of the first step with an active method; draw what was seen."""
         distiller = distiller_of(runner)
-        if distiller is None or distiller.first_step is None or not distiller.first_step.done:
+        if distiller is None:
             return
-        if is_main_process():
-            runner.logger.info('\n' + distiller.first_step.report(distiller.teachers))
-        distiller.first_step = None
+        if distiller.first_step is not None and distiller.first_step.done:
+            if is_main_process():
+                runner.logger.info('\n' + distiller.first_step.report(distiller.teachers))
+            distiller.first_step = None
+        if isinstance(distiller.observer, Observer):
+            self.draw(runner, distiller.observer)
+            distiller.observer = None
+
+    def draw(self, runner: Any, observer: Observer) -> None:
+        """Give the pictures and areas of a step to the visualizer."""
+        step = runner.iter + 1
+        for name, seen in observer.seen.items():
+            for index in range(min(self.vis_images, len(seen.images))):
+                sheet = draw_sheet(seen, index)
+                runner.visualizer.add_image(f'distill_{name}_image{index}', sheet, step)
+            areas = {f'distill.{name}.{key}': value for key, value in seen.areas().items()}
+            if areas:
+                runner.visualizer.add_scalars(areas, step)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Add the distiller's own entry."""
@@ -78,5 +113,9 @@ class DistillHook(Hook):
 
 def distiller_of(runner: Any) -> Distiller | None:
     """Return the distiller of the runner's model, or None for a plain student."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return getattr(model, 'distiller', None)
+    return getattr(student_of(runner), 'distiller', None)
+
+
+def student_of(runner: Any) -> nn.Module:
+    """Return the runner's model without its wrapper."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model

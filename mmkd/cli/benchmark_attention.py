@@ -1,0 +1,153 @@
+"""What one level of ACAM-KD costs: the matrix of all pairs of cells against what mmkd does."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from mmkd.cli.measure import MIB, saved_bytes
+from mmkd.methods.acam import ACAM, MaskUnits
+from mmkd.mixers.view import View
+
+Size = tuple[int, int]
+
+
+class NaiveUnits(MaskUnits):
+    """Mask makers that write the attention as it is printed, with its H·W × H·W matrix."""
+
+    def forward(self, query: Tensor, key: Tensor, pool: int) -> tuple[Tensor | None, Tensor | None]:
+        """Return spatial masks (N, M, H, W) and channel masks (N, M, C)."""
+        assert self.spatial is not None and self.channel is not None and pool == 1
+        q, k, v = (
+            project(x).flatten(2)
+            for project, x in ((self.query, query), (self.key, key), (self.value, key))
+        )
+        attention = (q.transpose(1, 2) @ k / q.shape[1] ** 0.5).softmax(2)  # (N, H·W, H·W)
+        fused = (attention @ v.transpose(1, 2)).transpose(1, 2)  # (N, C, H·W)
+        spatial = (self.spatial @ fused).sigmoid().unflatten(2, query.shape[2:])
+        channel = (self.channel * fused.mean(2)[:, None]).sigmoid()
+        return spatial, channel
+
+
+def make_forms(teacher: Tensor, student: Tensor, factors: list[int]) -> dict[str, ACAM]:
+    """Return ACAM with the same weights in every form: naive, exact, and pooled by each factor."""
+    method = ACAM('student', 'teacher', pool=1)
+    method.configure('benchmark')
+    method.build([student.detach()], [teacher], {})
+    method.to(teacher)
+    for unit in (method.units[0].spatial, method.units[0].channel):
+        torch.nn.init.normal_(unit, std=0.5)  # masks that differ, as those of a trained model
+    forms = {name: copy.deepcopy(method) for name in ('naive', 'exact')}
+    forms['naive'].units[0].__class__ = NaiveUnits
+    for factor in factors:
+        forms[f'pool={factor}'] = copy.deepcopy(method)
+        forms[f'pool={factor}'].pool = factor
+    return forms
+
+
+def smooth_map(batch: int, channels: int, size: Size, generator: torch.Generator) -> Tensor:
+    """Return a random map whose neighbouring cells are alike, as those of a network are."""
+    coarse = [max(n // 4, 1) for n in size]
+    noise = torch.randn(batch, channels, *coarse, generator=generator)
+    return F.interpolate(noise, size, mode='bilinear', align_corners=False)
+
+
+def step(method: ACAM, student: Tensor, teacher: Tensor) -> Tensor:
+    """Return the loss of one level."""
+    view = View.plain(teacher, None)
+    return torch.stack(list(method([student], [teacher], view).values())).sum()
+
+
+def measure(
+    size: Size, channels: int, batch: int, factors: list[int], rounds: int, device: str
+) -> list[dict[str, Any]]:
+    """Measure every form on random maps of one size.
+
+    Returns:
+        One row for each form: bytes kept for the backward pass, growth of the peak memory (of an
+        accelerator, else None), median time, and the largest difference from the naive form of the
+        loss and of the gradients, each tensor's relative to its largest entry.
+    """
+    generator = torch.Generator().manual_seed(0)
+    teacher, student = (smooth_map(batch, channels, size, generator).to(device) for _ in range(2))
+    student.requires_grad_()
+    forms = make_forms(teacher, student, factors)
+    rows: dict[str, dict[str, Any]] = {}
+    reference: list[Tensor] = []
+    for name, method in forms.items():
+        before = reset_peak(device)
+        loss, kept = saved_bytes(partial(step, method, student, teacher))
+        gradients = torch.autograd.grad(loss, [student, *method.parameters()])
+        peak = None if before is None else torch.cuda.max_memory_allocated() - before
+        results = [loss.detach(), *gradients]
+        reference = reference or results
+        differences = [
+            float((a - b).abs().max() / b.abs().max()) for a, b in zip(results, reference)
+        ]  # of the loss, of the student's gradient, of those of the weights
+        rows[name] = dict(
+            height=size[0], width=size[1], form=name, saved_bytes=kept, peak_bytes=peak,
+            loss_difference=differences[0], student_gradient_difference=differences[1],
+            weights_gradient_difference=max(differences[2:]),
+        )  # fmt: skip
+        del loss, gradients, results
+    times: dict[str, list[float]] = {name: [] for name in forms}
+    for _ in range(rounds):  # interleaved, so that a busy moment falls on all
+        for name, method in forms.items():
+            times[name].append(timed(method, student, teacher, device))
+    for name, row in rows.items():
+        row['seconds'] = statistics.median(times[name])
+    return list(rows.values())
+
+
+def timed(method: ACAM, student: Tensor, teacher: Tensor, device: str) -> float:
+    """Return the seconds of one forward and backward pass."""
+    synchronize(device)
+    start = time.perf_counter()
+    torch.autograd.grad(step(method, student, teacher), [student, *method.parameters()])
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def synchronize(device: str) -> None:
+    """Wait for an accelerator."""
+    if torch.device(device).type == 'cuda':
+        torch.cuda.synchronize()
+
+
+def reset_peak(device: str) -> int | None:
+    """Forget an accelerator's peak memory and return what is in use; None for a CPU."""
+    if torch.device(device).type != 'cuda':
+        return None
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated()
+
+
+def show(rows: list[dict[str, Any]], title: str, console: Console | None = None) -> None:
+    """Print the rows as one table."""
+    table = Table(title=title, title_justify='left')
+    columns = ['map', 'form', 'kept for backward', 'of naive', 'peak growth', 'time']
+    columns += ['Δ loss', 'Δ ∂ student', 'Δ ∂ weights']
+    for column in columns:
+        table.add_column(column, justify='left' if column in ('map', 'form') else 'right')
+    naive = {(row['height'], row['width']): row for row in rows if row['form'] == 'naive'}
+    for row in rows:
+        size = (row['height'], row['width'])
+        ratio = row['saved_bytes'] / naive[size]['saved_bytes']
+        peak = '–' if row['peak_bytes'] is None else f'{row["peak_bytes"] / MIB:.0f} MiB'
+        table.add_row(
+            f'{size[0]}×{size[1]}', row['form'], f'{row["saved_bytes"] / MIB:.1f} MiB',
+            f'1/{1 / ratio:.1f}', peak, f'{row["seconds"]:.3f} s',
+            f'{row["loss_difference"]:.0e}', f'{row["student_gradient_difference"]:.0e}',
+            f'{row["weights_gradient_difference"]:.0e}',
+            end_section=row['form'] == rows[-1]['form'],
+        )  # fmt: skip
+    (console or Console(width=120)).print(table)

@@ -1,0 +1,104 @@
+"""Pictures of the masks and differences of a trained distiller on given images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+
+from mmkd.cli.export import read_checkpoint
+from mmkd.engine.hooks.distill_hook import ENTRY
+from mmkd.engine.pictures import Observer, draw_sheet
+from mmkd.models.teacher import without_pretrained
+from mmkd.utils.errors import ConfigError
+from mmkd.utils.plain import is_distilled
+
+
+def vis_masks(
+    cfg: Config, checkpoint: Path, images: Sequence[Path], out: Path, device: str = 'cpu'
+) -> list[Path]:
+    """Write one picture for each image and each method that has something to show.
+
+    Args:
+        cfg: A distillation config.
+        checkpoint: A checkpoint of its training.
+        images: Image files.
+        out: Folder of the pictures.
+        device: Where the models run. Defaults to ``'cpu'``.
+
+    Returns:
+        Paths of the pictures.
+
+    Raises:
+        ConfigError: Config, checkpoint and images do not fit, or no method has masks or maps.
+    """
+    for image in images:
+        if not image.is_file():
+            raise ConfigError('images', f'{str(image)!r} does not exist')
+    if not is_distilled(cfg) or not cfg.model.get('distill'):
+        raise ConfigError('model.distill', 'the config distils nothing, so there are no masks')
+    content = read_checkpoint(checkpoint)
+    scope = cfg.get('default_scope', 'mmengine')
+    with DefaultScope.overwrite_default_scope(scope):
+        model = build_trained(cfg, content, checkpoint).to(device).eval()
+        pipeline = image_pipeline(cfg)
+        out.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for number, image in enumerate(images):
+            packed = pipeline(dict(img_path=str(image), img_id=number))
+            data = model.data_preprocessor(pseudo_collate([packed]), False)
+            observer = model.distiller.observer = Observer(model.data_preprocessor)
+            model.distiller.look(model, data['inputs'], data['data_samples'])
+            for name, seen in observer.seen.items():
+                paths.append(out / f'{image.stem}_{name}.png')
+                cv2.imwrite(str(paths[-1]), draw_sheet(seen, 0)[..., ::-1])
+    if not paths:
+        raise ConfigError(
+            'model.distill.methods', 'none of the methods has spatial masks or compares maps'
+        )
+    return paths
+
+
+def build_trained(cfg: Config, content: dict, checkpoint: Path) -> nn.Module:
+    """Return the distilled student with its weights and those of its methods.
+
+    Raises:
+        ConfigError: The checkpoint is of another config, or holds the student alone.
+    """
+    config = without_pretrained(cfg.model.to_dict())
+    if cfg.get('data_preprocessor') is not None:
+        config.setdefault('data_preprocessor', cfg.data_preprocessor.to_dict())
+    model = MODELS.build(Config(config)._cfg_dict)
+    own = content.get(ENTRY)
+    if own is None and model.distiller.state_dict():
+        raise ConfigError(
+            'checkpoint',
+            f'{str(checkpoint)!r} has no {ENTRY!r} entry: it is an exported student, or was '
+            'trained without distillation; take a checkpoint of the training run itself',
+        )
+    try:
+        model.load_state_dict(content['state_dict'])
+        model.distiller.load_state_dict(own or {})
+    except RuntimeError as error:
+        raise ConfigError('checkpoint', f'does not fit the config: {error}') from error
+    return model
+
+
+def image_pipeline(cfg: Config) -> Compose:
+    """Return the config's test pipeline without what loads annotations.
+
+    Raises:
+        ConfigError: The config has no test data.
+    """
+    loader: Any = cfg.get('test_dataloader') or {}
+    steps = (loader.get('dataset') or {}).get('pipeline')
+    if not steps:
+        raise ConfigError('test_dataloader.dataset.pipeline', 'the config has none')
+    steps = [step for step in steps if 'Annotations' not in step['type']]
+    return Compose(steps)

@@ -1,0 +1,121 @@
+"""Pictures of what methods look at: spatial masks, and where student and teacher differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmkd.cli.draw import denormalize
+from mmkd.methods.base import Method, Tensors
+from mmkd.mixers.view import View
+from mmkd.utils import isolated_rng
+
+INCHES = 1.7  # width of one image on a sheet
+TITLE = 0.2  # height of what is written above it, in inches
+
+
+@dataclass
+class Seen:
+    """What one method looked at.
+
+    Args:
+        images: The student's images (N, H, W, 3), uint8 RGB.
+        masks: Spatial masks (N, M, H_l, W_l) of L levels, or none.
+        differences: Mean squared difference of student and teacher (N, H_l, W_l) at L levels, or
+            none.
+    """
+
+    images: np.ndarray
+    masks: list[Tensor]
+    differences: list[Tensor]
+
+    def areas(self) -> dict[str, float]:
+        """Return the mean of every mask over the batch, named by level and mask."""
+        return {
+            f'area_level{level}_mask{m}': float(area)
+            for level, masks in enumerate(self.masks)
+            for m, area in enumerate(masks.mean((0, 2, 3)))
+        }
+
+
+@dataclass
+class Observer:
+    """Collects what the methods of a distiller look at; methods with nothing to see are left out.
+
+    Args:
+        preprocessor: The student's data preprocessor.
+        seen: What was collected, by method.
+    """
+
+    preprocessor: Any
+    seen: dict[str, Seen] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def __call__(
+        self, name: str, method: Method, student: Tensors, teacher: Tensors, view: View
+    ) -> None:
+        """Ask a method for its masks and for the maps that it compares."""
+        teacher = method.simulated(teacher, view)
+        with isolated_rng():  # masks may be drawn at random, and training must not notice
+            masks = [m.cpu() for m in method.masks(student, teacher, view)]
+            pairs = method.compared(student, teacher, view)
+        differences = [(t - s).square().mean(1).cpu() for s, t in pairs]
+        if masks or differences:
+            images = denormalize(view.inputs, self.preprocessor)
+            self.seen[name] = Seen(images, masks, differences)
+
+
+def draw_sheet(seen: Seen, index: int) -> np.ndarray:
+    """Draw the masks and differences of one image: a row for each level.
+
+    Masks have the fixed scale 0..1, so that masks which collapse look like it; a difference has
+    its level's own scale, whose end is written above.
+
+    Args:
+        seen: What a method looked at.
+        index: Which image of the batch.
+
+    Returns:
+        uint8 RGB (H, W, 3).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    image = seen.images[index]
+    rows = max(len(seen.masks), len(seen.differences))
+    first = int(bool(seen.differences))
+    columns = 1 + first + max((m.shape[1] for m in seen.masks), default=0)
+    height = INCHES * image.shape[0] / image.shape[1] + TITLE
+    figure = Figure(figsize=(INCHES * columns, height * rows))
+    canvas = FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    figure.subplots_adjust(0.005, 0, 0.995, 1 - TITLE / height / rows, 0.03, TITLE / height)
+    for axes in grid.flat:
+        axes.axis('off')
+    for level in range(rows):
+        lay_over(grid[level, 0], image, None, f'level {level}')
+        if level < len(seen.differences):
+            difference = seen.differences[level][index]
+            top = float(difference.max())
+            lay_over(grid[level, 1], image, difference, f'difference, 0..{top:.2g}', top)
+        for m, mask in enumerate(seen.masks[level][index] if level < len(seen.masks) else ()):
+            title = f'mask {m}, area {float(mask.mean()):.2f}'
+            lay_over(grid[level, 1 + first + m], image, mask, title)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def lay_over(axes: Any, image: np.ndarray, heat: Tensor | None, title: str, top: float = 1) -> None:
+    """Show an image with a map (H, W) of values 0..``top`` over it, cell by cell."""
+    axes.imshow(image)
+    if heat is not None:
+        extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
+        axes.imshow(
+            heat.numpy(), cmap='turbo', vmin=0, vmax=top or 1, alpha=0.6, extent=extent,
+            interpolation='nearest',
+        )  # fmt: skip
+    axes.set_title(title, fontsize=6, pad=2)

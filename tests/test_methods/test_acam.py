@@ -1,0 +1,334 @@
+"""ACAM against loops, its ablations, and what it keeps in memory."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import pytest
+import torch
+from tiny_models import make_student, preprocessed, teacher_config
+from views import built, mixed_view, plain_view, random
+
+from mmkd.cli.benchmark_attention import make_forms, measure, step
+from mmkd.cli.measure import saved_bytes
+from mmkd.methods import ACAM
+from mmkd.methods.acam import MAX_CELLS
+from mmkd.utils import ConfigError
+
+ABLATIONS = {
+    'default': {},
+    'spatial': dict(masks_from='spatial'),
+    'channel': dict(masks_from='channel'),
+    'teacher': dict(fusion='teacher'),
+    'reversed': dict(fusion='reversed'),
+    'fixed': dict(fusion='fixed'),
+    'fixed-spatial': dict(fusion='fixed', masks_from='spatial'),
+    'detached': dict(detach_student_in_mask=True),
+    'literal': dict(reduction='literal'),
+    'weighted': dict(reduction='weighted_mean'),
+    'pooled': dict(pool=2),
+    'checkpoint': dict(checkpoint=True),
+    'one-mask': dict(num_masks=1),
+    'no-diversity': dict(diversity=0.0),
+}
+
+
+def acam(student, teacher, seed=5, **arguments):
+    """Return a built ACAM whose masks are far from ½."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        method = built(ACAM('a', 'b', **arguments), student, teacher)
+        for unit in method.units:
+            for weight in (unit.spatial, unit.channel):
+                if weight is not None:
+                    torch.nn.init.normal_(weight, std=1.0)
+    return method
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+def naive_masks(unit, query, key):
+    """Return spatial masks (M, P) and channel masks (M, C) of one image as lists, by loops."""
+    wq, wk, wv = (w.weight[:, :, 0, 0].detach() for w in (unit.query, unit.key, unit.value))
+    channels, cells, others = query.shape[0], query[0].numel(), key[0].numel()
+    query, key = query.flatten(1), key.flatten(1)
+    fused = []
+    for p in range(cells):
+        scores = [
+            float((wq @ query[:, p]) @ (wk @ key[:, s])) / math.sqrt(channels // 2)
+            for s in range(others)
+        ]
+        weights = [math.exp(score) for score in scores]
+        values = [wv @ key[:, s] for s in range(others)]
+        fused.append(sum(w / sum(weights) * v for w, v in zip(weights, values)))
+    spatial = [
+        [sigmoid(float(token @ fused[p])) for p in range(cells)] for token in unit.spatial.detach()
+    ]
+    mean = sum(fused) / cells
+    channel = [
+        [sigmoid(float(token[0] * mean[c])) for c in range(channels)]
+        for token in unit.channel.detach()
+    ]
+    return spatial, channel
+
+
+def naive_dice(masks):
+    pairs = []
+    for i, a in enumerate(masks):
+        for j, b in enumerate(masks):
+            if i != j:
+                squares = sum(x * x for x in a) + sum(x * x for x in b)
+                pairs.append(2 * sum(x * y for x, y in zip(a, b)) / (squares + 1e-6))
+    return sum(pairs) / len(pairs)
+
+
+def naive_acam(method, student, teacher):
+    """Return the losses, image by image, mask by mask, cell by cell."""
+    losses = dict(spatial=0.0, channel=0.0, diversity=0.0)
+    literal = method.reduction == 'literal'
+    for adapter, unit, s_map, t_map in zip(method.adapters, method.units, student, teacher):
+        s_map = adapter(s_map, t_map.shape[-2:]).detach()
+        n, c, h, w = t_map.shape
+        for s, t in zip(s_map, t_map):
+            spatial, channel = naive_masks(unit, t, s)
+            d = (t - s).flatten(1)
+            terms = dict(spatial=0.0, channel=0.0)
+            for mask in spatial:
+                norm = sum((mask[p] * float(d[k, p])) ** 2 for k in range(c) for p in range(h * w))
+                terms['spatial'] += sum(mask) * norm / c if literal else norm / (c * sum(mask))
+            for mask in channel:
+                norm = sum((mask[k] * float(d[k, p])) ** 2 for k in range(c) for p in range(h * w))
+                area = sum(mask)
+                terms['channel'] += area * norm / (h * w) if literal else norm / (h * w * area)
+            for name, value in terms.items():
+                losses[name] += method.alpha * value / len(spatial) / n
+            losses['diversity'] += (naive_dice(spatial) + naive_dice(channel)) / n
+    losses['diversity'] *= method.diversity
+    return losses
+
+
+@pytest.mark.parametrize('reduction', ['mask_sum', 'literal'])
+@pytest.mark.parametrize('student_channels', [None, 3])
+def test_acam_equals_loops(student_channels, reduction):
+    shapes = [(2, 4, 3, 4), (2, 5, 2, 2), (2, 2, 1, 1)]  # an odd width, a single cell
+    teacher = [random(*s, seed=i) for i, s in enumerate(shapes)]
+    student = [random(s[0], student_channels or s[1], *s[2:], seed=9) for s in shapes]
+    method = acam(student, teacher, num_masks=3, alpha=0.7, diversity=0.3, reduction=reduction)
+    losses = method.run(student, teacher, plain_view())
+    expected = naive_acam(method, student, teacher)
+    assert losses.keys() == expected.keys()
+    for name, value in expected.items():
+        assert float(losses[name].detach()) == pytest.approx(value, rel=1e-6)
+
+
+def test_masks_and_their_areas():
+    teacher = [random(2, 4, 3, 4), random(2, 6, 2, 2, seed=1)]
+    student = [random(2, 4, 3, 4, seed=2), random(2, 6, 1, 1, seed=3)]  # is interpolated
+    method = acam(student, teacher, num_masks=3)
+    masks = method.masks(student, teacher, plain_view())
+    method.run(student, teacher, plain_view())
+    areas = dict(spatial=[], channel=[])
+    for level, (s, t) in enumerate(zip(student, teacher)):
+        assert masks[level].shape == (2, 3, *t.shape[2:]) and not masks[level].requires_grad
+        for i in range(2):
+            aligned = method.adapters[level](s, t.shape[-2:])[i]
+            spatial, channel = naive_masks(method.units[level], t[i], aligned)
+            drawn = masks[level][i].flatten(1)
+            torch.testing.assert_close(drawn, torch.tensor(spatial, dtype=torch.double))
+            for kind, found in (('spatial', spatial), ('channel', channel)):
+                mean = torch.tensor(found, dtype=torch.double).mean()
+                areas[kind].append(float(mean))
+    assert set(method.monitored) == {'area_spatial', 'area_channel'}
+    for kind, values in areas.items():
+        area = method.monitored[f'area_{kind}']
+        assert float(area) == pytest.approx(sum(values) / len(values)) and not area.requires_grad
+
+
+@pytest.mark.parametrize('fusion', ['cooperative', 'reversed', 'teacher', 'fixed'])
+def test_no_feature_loss_where_the_student_equals_the_teacher(fusion):
+    teacher = [random(2, 4, 3, 4)]
+    losses = acam(teacher, teacher, fusion=fusion).run(teacher, teacher, plain_view())
+    assert float(losses['spatial']) == float(losses['channel']) == 0.0
+
+
+def test_masks_of_ones_give_the_plain_mean_squared_difference():
+    student, teacher = [random(2, 4, 3, 4)], [random(2, 4, 3, 4, seed=1)]
+    method = acam(student, teacher, diversity=0.0)
+    ones = [torch.ones(2, 6, *shape).double() for shape in ((3, 4), (4,))]
+    method.masks_of = lambda *args: tuple(ones)
+    losses = method.run(student, teacher, plain_view())
+    mse = float((student[0] - teacher[0]).square().mean())
+    assert [float(v) for v in losses.values()] == pytest.approx([mse, mse], rel=1e-6)
+
+
+@pytest.mark.parametrize('name', ABLATIONS)
+@pytest.mark.parametrize('student_channels', [4, 3])
+def test_every_ablation_uses_all_its_parameters(name, student_channels):
+    teacher = [random(2, 4, 4, 5), random(2, 6, 2, 2, seed=1)]
+    student = [random(2, student_channels, *t.shape[2:], seed=2).requires_grad_() for t in teacher]
+    method = acam(student, teacher, **ABLATIONS[name])
+    losses = method.run(student, teacher, mixed_view(2))
+    sum(losses.values()).backward()
+    assert all(p.grad is not None and p.grad.any() for p in method.parameters())
+    assert all(s.grad.any() for s in student)
+    fixed, single = name.startswith('fixed'), name in ('one-mask', 'no-diversity')
+    kinds = {'spatial', 'channel'} - {dict(spatial='channel', channel='spatial').get(name)}
+    kinds -= {'channel'} if name == 'fixed-spatial' else set()
+    assert set(losses) == kinds | (set() if fixed or single else {'diversity'})
+    assert bool(list(method.units)) == (not fixed)
+
+
+def test_a_detached_student_moves_no_mask():
+    """The gradient that it gets is that of constant masks."""
+    teacher, student = [random(2, 4, 3, 4)], [random(2, 4, 3, 4, seed=1).requires_grad_()]
+    gradients = []
+    for detach in (False, True):
+        method = acam(student, teacher, detach_student_in_mask=detach, diversity=0.0)
+        loss = sum(method.run(student, teacher, plain_view()).values())
+        gradients.append(torch.autograd.grad(loss, student)[0])
+    spatial, channel = (m.detach() for m in method.masks_of(0, student[0], teacher[0]))
+    method.masks_of = lambda *args: (spatial, channel)
+    loss = sum(method.run(student, teacher, plain_view()).values())
+    (expected,) = torch.autograd.grad(loss, student)
+    torch.testing.assert_close(gradients[1], expected)
+    assert (gradients[0] - expected).abs().max() > 1e-3 * expected.abs().max()
+
+
+def test_the_teacher_alone_chooses_its_masks():
+    teacher = [random(2, 4, 3, 4)]
+    students = [[random(2, 4, 3, 4, seed=seed)] for seed in (1, 2)]
+    for fusion, same in (('cooperative', False), ('teacher', True), ('fixed', True)):
+        method = acam(students[0], teacher, fusion=fusion)
+        masks = [method.masks(s, teacher, plain_view())[0] for s in students]
+        assert torch.equal(*masks) == same
+    assert acam(students[0], teacher, masks_from='channel').masks(students[0], teacher, None) == []
+
+
+def test_who_asks_and_who_answers():
+    student, teacher = [random(1, 4, 3, 4)], [random(1, 4, 3, 4, seed=1)]
+    s, t = student[0][0], teacher[0][0]
+    for fusion, sides in dict(cooperative=(t, s), reversed=(s, t), teacher=(t, t)).items():
+        method = acam(student, teacher, fusion=fusion)
+        (masks,) = method.masks(student, teacher, plain_view(1))
+        spatial, _ = naive_masks(method.units[0], *sides)
+        torch.testing.assert_close(masks[0].flatten(1), torch.tensor(spatial, dtype=torch.double))
+
+
+def test_pooled_keys_are_averages():
+    teacher, student = [random(1, 4, 4, 6)], [random(1, 4, 4, 6, seed=1)]
+    method = acam(student, teacher, pool=2)
+    (masks,) = method.masks(student, teacher, plain_view(1))
+    averaged = student[0].view(1, 4, 2, 2, 3, 2).mean((3, 5))
+    spatial, _ = naive_masks(method.units[0], teacher[0][0], averaged[0])
+    torch.testing.assert_close(masks[0].flatten(1), torch.tensor(spatial, dtype=torch.double))
+
+
+def test_recomputing_changes_nothing():
+    teacher, student = [random(2, 4, 3, 4)], [random(2, 4, 3, 4, seed=1).requires_grad_()]
+    results = []
+    for checkpoint in (False, True):
+        method = acam(student, teacher, checkpoint=checkpoint)
+        loss = sum(method.run(student, teacher, plain_view()).values())
+        results.append((loss, *torch.autograd.grad(loss, [*student, *method.parameters()])))
+    assert all(torch.equal(a, b) for a, b in zip(*results))
+
+
+def test_auto_pools_large_maps_and_says_so_once(monkeypatch):
+    maps = [random(1, 2, 3, 3)]
+    method = acam(maps, maps)
+    messages = []
+    monkeypatch.setattr(
+        'mmkd.methods.acam.print_log', lambda text, level, **_: messages.append((level, text))
+    )
+    assert [method.pool_factor(0, size) for size in [(1, 1), (100, 200)]] == [1, 1]
+    assert not messages
+    assert method.pool_factor(0, (200, 336)) == 4
+    assert (200 * 336) ** 2 / 4**2 <= MAX_CELLS**2 < (200 * 336) ** 2 / 3**2
+    assert method.pool_factor(0, (200, 336)) == 4
+    ((level, text),) = messages
+    assert level == logging.WARNING
+    assert text.startswith('model.distill.methods.m.pool: level 0 has 200×336 = 67200 cells')
+    assert acam(maps, maps, pool=1).pool_factor(0, (200, 336)) == 1
+    assert len(messages) == 1
+
+
+def test_kept_memory_and_results_against_the_naive_form():
+    """At 40 × 42 cells the matrix is not all there is yet; at 100 × 168 the ratio is 11.8."""
+    rows = {r['form']: r for r in measure((40, 42), 32, 2, [2], rounds=1, device='cpu')}
+    assert rows['exact']['saved_bytes'] < rows['naive']['saved_bytes'] / 8
+    assert rows['pool=2']['saved_bytes'] < rows['exact']['saved_bytes']
+    for name in ('loss', 'student_gradient', 'weights_gradient'):
+        assert rows['exact'][f'{name}_difference'] < 1e-4
+        assert rows['exact'][f'{name}_difference'] > 0 or name == 'loss'
+    assert rows['pool=2']['student_gradient_difference'] > 1e-4
+
+
+def test_recomputing_keeps_less():
+    teacher, student = (torch.randn(1, 32, 20, 21) for _ in range(2))
+    method = make_forms(teacher, student, [])['exact']
+    kept = []
+    for checkpoint in (False, True):
+        method.checkpoint = checkpoint
+        kept.append(saved_bytes(lambda: step(method, student.requires_grad_(), teacher))[1])
+    assert kept[1] < 0.7 * kept[0]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'key'),
+    [
+        (dict(masks_from='none'), 'masks_from'),
+        (dict(fusion='student'), 'fusion'),
+        (dict(reduction='sum'), 'reduction'),
+        (dict(num_masks=0), 'num_masks'),
+        (dict(pool=0), 'pool'),
+        (dict(pool='always'), 'pool'),
+        (dict(alpha=0), 'alpha'),
+        (dict(diversity=-1.0), 'diversity'),
+    ],
+)
+def test_bad_arguments(arguments, key):
+    with pytest.raises(ConfigError, match=rf'methods\.m\.{key}'):
+        ACAM('a', 'b', **arguments).configure('methods.m')
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('name', ['default', 'teacher', 'detached', 'fixed'])
+def test_a_step_under_autocast(name, dtype, tmp_path):
+    """Finite, on the first step too, which checks that losses reach the student."""
+    from mmkd.models.first_step import FirstStep
+
+    method = dict(type='mmkd.ACAM', student='neck', teacher='neck', **ABLATIONS[name])
+    model = make_student(
+        'det',
+        teacher=teacher_config('det', tmp_path),
+        mixer=dict(type='mmkd.PatchMix'),
+        methods=dict(acam=method),
+    )
+    model.distiller.first_step = FirstStep()
+    inputs, samples = preprocessed(model, 'det')
+    with torch.autocast('cpu', dtype=dtype):
+        losses = model(inputs, samples, mode='loss')
+    kd = {k: v for k, v in losses.items() if k.startswith('distill.acam.loss')}
+    assert len(kd) == (2 if name == 'fixed' else 3)
+    assert all(v.dtype == torch.float32 and v.isfinite() and v > 0 for v in kd.values())
+    assert 0.3 < float(losses['distill.acam.area_spatial']) < 0.7
+    sum(kd.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.distiller.parameters())
+    teacher = model.distiller.teachers[''].model
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_the_report_does_not_judge_terms_that_train_the_masks(tmp_path):
+    from mmkd.models.first_step import FirstStep
+
+    method = dict(type='mmkd.ACAM', student='neck', teacher='neck', diversity=1e3, fusion='teacher')
+    model = make_student('det', teacher=teacher_config('det', tmp_path), methods=dict(acam=method))
+    model.distiller.first_step = FirstStep()
+    model(*preprocessed(model, 'det'), mode='loss')
+    rows = {row[0]: row for row in model.distiller.first_step.rows}
+    diversity = rows['distill.acam.loss_diversity']
+    assert diversity[3] > 10 and diversity[4] == 0.0
+    assert not any('diversity' in text for text in model.distiller.first_step.warnings())
