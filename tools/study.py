@@ -1,7 +1,7 @@
 """Run the rows of a study with several seeds and tabulate mean ± standard deviation.
 
-A study is a YAML file (configs/studies/*.yml): a teacher recipe, a list of rows (a config and
-options each), a metric. Finished runs are skipped, so the same command continues a study.
+A study is a YAML file (configs/studies/*.yml): a teacher recipe, stages that some rows need, a list
+of rows (a config and options each), a metric. Finished runs are skipped, so the same command continues a study.
 """
 
 import argparse
@@ -110,6 +110,15 @@ def main() -> None:
         if not target.exists():
             target.write_bytes(Path(trained['checkpoint']).read_bytes())
         results['teacher'] = [trained]
+        for stage in map(Path, study.get('stages', [])):  # such as masks, kept beside the teachers
+            run_one(
+                str(stage),
+                {},
+                Path('work_dirs') / stage.parent.name / stage.stem,
+                0,
+                False,
+                threads,
+            )
         with ThreadPoolExecutor(args.jobs) as pool:
             futures = {
                 (name, seed): pool.submit(
