@@ -1,7 +1,8 @@
 """Run the rows of a study with several seeds and tabulate mean ± standard deviation.
 
 A study is a YAML file (configs/studies/*.yml): a teacher recipe, stages that some rows need, a list
-of rows (a config and options each), a metric. Finished runs are skipped, so the same command continues a study.
+of rows (a config and options each), a metric. Finished runs are skipped, so the same command
+continues a study.
 """
 
 import argparse
