@@ -35,7 +35,8 @@ def run(work_dir: Path, config: str, options: dict[str, Any], test: bool) -> dic
     use_available_backend(cfg)
     file = work_dir / 'result.json'
     result = json.loads(file.read_text()) if file.exists() else {}
-    if 'val' not in result:
+    trained = 'val' in result
+    if not trained:
         runner = Runner.from_cfg(cfg)
         last = LastMetrics()
         runner.register_hook(last)
@@ -52,9 +53,8 @@ def run(work_dir: Path, config: str, options: dict[str, Any], test: bool) -> dic
     else:
         cfg.load_from = result['checkpoint']
         runner = Runner.from_cfg(cfg)
-        runner.load_or_resume()
-    if test:
-        result['test'] = numbers(runner.test_loop.run())
+    if test:  # the loop alone after training, when the hooks are ready
+        result['test'] = numbers(runner.test() if trained else runner.test_loop.run())
     file.write_text(json.dumps(result, indent=1))
     return result
 
