@@ -254,11 +254,15 @@ class ACAM(Method):
                     continue
                 masked = loss(squared, masks, self.reduction).mean()
                 terms.setdefault(kind, []).append(self.alpha * masked)
-                areas.setdefault(f'area_{kind}', []).append(masks.detach().mean())
+                areas.setdefault(kind, []).append(masks.detach().flatten(2).mean((0, 2)))
                 if self.diversity and masks.shape[1] > 1:
                     dice = dice_diversity(masks.flatten(2))
                     terms.setdefault('diversity', []).append(self.diversity * dice)
-        self.monitored = {name: torch.stack(values).mean() for name, values in areas.items()}
+        for kind, levels in areas.items():  # a mean of ½ hides masks that are all 0 or 1
+            area = torch.cat(levels)
+            for name, value in dict(_min=area.min(), _max=area.max()).items():
+                self.monitored[f'area_{kind}{name}'] = value
+            self.monitored[f'area_{kind}'] = area.mean()
         return {name: torch.stack(values).sum() for name, values in terms.items()}
 
     @torch.no_grad()

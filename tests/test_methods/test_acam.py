@@ -80,7 +80,7 @@ def naive_dice(masks):
         for j, b in enumerate(masks):
             if i != j:
                 squares = sum(x * x for x in a) + sum(x * x for x in b)
-                pairs.append(2 * sum(x * y for x, y in zip(a, b)) / (squares + 1e-6))
+                pairs.append(2 * sum(x * y for x, y in zip(a, b)) / squares)
     return sum(pairs) / len(pairs)
 
 
@@ -138,12 +138,14 @@ def test_masks_and_their_areas():
             drawn = masks[level][i].flatten(1)
             torch.testing.assert_close(drawn, torch.tensor(spatial, dtype=torch.double))
             for kind, found in (('spatial', spatial), ('channel', channel)):
-                mean = torch.tensor(found, dtype=torch.double).mean()
-                areas[kind].append(float(mean))
-    assert set(method.monitored) == {'area_spatial', 'area_channel'}
+                areas[kind].append(torch.tensor(found, dtype=torch.double).mean(1))
+    assert len(method.monitored) == 6
     for kind, values in areas.items():
-        area = method.monitored[f'area_{kind}']
-        assert float(area) == pytest.approx(sum(values) / len(values)) and not area.requires_grad
+        area = torch.stack(values).view(2, 2, 3).mean(1)  # of every level and mask
+        for name, expected in dict(_min=area.min(), _max=area.max()).items():
+            assert float(method.monitored[f'area_{kind}{name}']) == pytest.approx(float(expected))
+        mean = method.monitored[f'area_{kind}']
+        assert float(mean) == pytest.approx(float(area.mean())) and not mean.requires_grad
 
 
 @pytest.mark.parametrize('fusion', ['cooperative', 'reversed', 'teacher', 'fixed'])
