@@ -128,9 +128,9 @@ class ACAM(Method):
     Deviations: there is no official code. As printed, the losses multiply by the mask's sum; with
     that they grow with C · H · W, which α = 1 does not fit, while MasKD, their ancestor, divides.
     Either way a smaller mask is a smaller loss, and masks that are trained by it shrink to nothing,
-    on a small set within a hundred steps; the ``'weighted_mean'``, which is ours, does not change when a mask is
-    multiplied. Dice is the mean over pairs (MasKD). ``'fixed'`` is ours: what the paper fixed is
-    not public. C_q is rounded down.
+    on a small set within a hundred steps; the ``'weighted_mean'``, which is ours, does not change
+    when a mask is multiplied. Dice is the mean over pairs (MasKD). ``'fixed'`` is ours: what the
+    paper fixed is not public. C_q is rounded down.
     """
 
     #: The Dice terms train the masks; the student need not feel them.
