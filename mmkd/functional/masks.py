@@ -57,6 +57,11 @@ def channel_masked_loss(
 
 def reduce_masked(energy: Tensor, masks: Tensor, reduction: str, eps: float) -> Tensor:
     """Reduce energies (N, P) under masks (N, M, P), which count squared, to (N, M)."""
+    if reduction == 'weighted_mean':
+        # The largest entry becomes 1, so that eps is nothing beside the sum of any mask.
+        # A mean does not feel a common factor: it needs no gradient.
+        largest = masks.detach().amax(2, keepdim=True)
+        masks = masks / largest.clamp(min=torch.finfo(masks.dtype).tiny)
     weights = masks.square()
     masked = torch.einsum('nmp,np->nm', weights, energy)
     if reduction == 'literal':
@@ -64,7 +69,7 @@ def reduce_masked(energy: Tensor, masks: Tensor, reduction: str, eps: float) -> 
     return masked / ((masks if reduction == 'mask_sum' else weights).sum(2) + eps)
 
 
-def dice_diversity(masks: Tensor, eps: float = 1e-6) -> Tensor:
+def dice_diversity(masks: Tensor, eps: float = 1e-12) -> Tensor:
     """Mean Dice coefficient of all pairs of different masks: 1 where all are equal.
 
     ``mean_{i≠j} 2 M_i·M_j / (|M_i|² + |M_j|² + ε)``, mean over N. To be minimised.
@@ -73,7 +78,8 @@ def dice_diversity(masks: Tensor, eps: float = 1e-6) -> Tensor:
 
     Args:
         masks: Masks (N, M, P) in 0..1.
-        eps: Keeps two empty masks from dividing by zero; their coefficient is 0. Defaults to 1e-6.
+        eps: Keeps two empty masks from dividing by zero; their coefficient is 0. Much smaller than
+            a small mask, or else masks would differ by vanishing together. Defaults to 1e-12.
 
     Returns:
         Scalar in 0..1; 0 for a single mask, which has no pair.

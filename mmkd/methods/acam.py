@@ -115,7 +115,7 @@ class ACAM(Method):
             one mask of each kind, drawn from the teacher's activations and not trained. Defaults
             to ``'cooperative'``.
         reduction: ``'mask_sum'`` divides by a mask's sum as above, ``'weighted_mean'`` by that of
-            its squares, ``'literal'`` multiplies by its sum. Defaults to ``'mask_sum'``.
+            its squares, ``'literal'`` multiplies by its sum. Defaults to ``'weighted_mean'``.
         detach_student_in_mask: Keep the student from lowering the loss by moving the masks.
             Defaults to False.
         pool: Side of the squares of cells over which keys and values are averaged, an
@@ -127,10 +127,10 @@ class ACAM(Method):
 
     Deviations: there is no official code. As printed, the losses multiply by the mask's sum; with
     that they grow with C · H · W, which α = 1 does not fit, while MasKD, their ancestor, divides.
-    Either way a smaller mask is a smaller loss, and masks that are trained by it shrink to nothing
-    within a hundred steps; the ``'weighted_mean'``, which is ours, does not change when a mask is
-    multiplied. Dice is the mean over pairs (MasKD). ``'fixed'`` is ours: what the paper fixed is
-    not public. C_q is rounded down.
+    Either way a smaller mask is a smaller loss, and masks that are trained by it shrink to nothing,
+    on a small set within a hundred steps; so the default is the ``'weighted_mean'``, which is ours
+    and does not change when a mask is multiplied. Dice is the mean over pairs (MasKD). ``'fixed'``
+    is ours: what the paper fixed is not public. C_q is rounded down.
     """
 
     #: The Dice terms train the masks; the student need not feel them.
@@ -145,7 +145,7 @@ class ACAM(Method):
         diversity: float = 1.0,
         masks_from: str = 'both',
         fusion: str = 'cooperative',
-        reduction: str = 'mask_sum',
+        reduction: str = 'weighted_mean',
         detach_student_in_mask: bool = False,
         pool: int | str = 'auto',
         checkpoint: bool = False,
@@ -254,11 +254,15 @@ class ACAM(Method):
                     continue
                 masked = loss(squared, masks, self.reduction).mean()
                 terms.setdefault(kind, []).append(self.alpha * masked)
-                areas.setdefault(f'area_{kind}', []).append(masks.detach().mean())
+                areas.setdefault(kind, []).append(masks.detach().flatten(2).mean((0, 2)))
                 if self.diversity and masks.shape[1] > 1:
                     dice = dice_diversity(masks.flatten(2))
                     terms.setdefault('diversity', []).append(self.diversity * dice)
-        self.monitored = {name: torch.stack(values).mean() for name, values in areas.items()}
+        for kind, levels in areas.items():  # a mean of ½ hides masks that are all 0 or 1
+            area = torch.cat(levels)
+            for name, value in dict(_min=area.min(), _max=area.max()).items():
+                self.monitored[f'area_{kind}{name}'] = value
+            self.monitored[f'area_{kind}'] = area.mean()
         return {name: torch.stack(values).sum() for name, values in terms.items()}
 
     @torch.no_grad()

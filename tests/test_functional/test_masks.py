@@ -83,9 +83,20 @@ def test_small_masks_lower_the_loss_unless_it_is_a_weighted_mean():
         torch.testing.assert_close(losses[1], losses[0] / 10**power)
 
 
-def test_empty_masks_give_zero_and_no_nan():
+def test_a_weighted_mean_and_dice_do_not_reward_masks_for_vanishing():
+    squared, masks = random(2, 3, 4, 5).square().float(), random(2, 6, 4, 5, seed=1).sigmoid()
+    for x in (masks.float(), masks.float() * 1e-5):
+        loss = spatial_masked_loss(squared, x, 'weighted_mean')
+        expected = spatial_masked_loss(squared.double(), masks, 'weighted_mean')
+        torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=0)
+        dice, whole = (float(dice_diversity(m.flatten(2))) for m in (x, masks))
+        assert dice == pytest.approx(whole, rel=1e-2)
+
+
+@pytest.mark.parametrize('reduction', REDUCTIONS)
+def test_empty_masks_give_zero_and_no_nan(reduction):
     masks = torch.zeros(1, 2, 4, 5, requires_grad=True)
-    losses = spatial_masked_loss(torch.ones(1, 3, 4, 5), masks)
+    losses = spatial_masked_loss(torch.ones(1, 3, 4, 5), masks, reduction)
     (gradient,) = torch.autograd.grad(losses.sum(), masks)
     assert not losses.any() and gradient.isfinite().all()
     assert float(dice_diversity(masks.flatten(2))) == 0.0
@@ -102,7 +113,7 @@ def test_dice_equals_loops(shape):
                 if a != b:
                     product = sum(float(masks[i, a, x] * masks[i, b, x]) for x in range(p))
                     squares = sum(float(masks[i, k, x]) ** 2 for k in (a, b) for x in range(p))
-                    total += 2 * product / (squares + 1e-6)
+                    total += 2 * product / squares
     expected = total / (n * m * (m - 1)) if m > 1 else 0.0
     assert float(dice_diversity(masks)) == pytest.approx(expected, rel=1e-9)
 
