@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from mmengine.config import Config
 from mmkd.models.teacher import build_plain
 
 ROOT = Path(__file__).resolve().parents[2]
+COCO = ('person', 'bicycle', 'car', 'motorcycle', 'airplane')
 CONFIGS = dict(
     det='configs/pskd/retinanet_r18_r18-w16_shapes-det.py',
     seg='configs/pskd/pspnet_r18_r18-w16_shapes-seg.py',
@@ -62,6 +64,21 @@ class Workspace:
         printed = done.stdout + done.stderr
         assert done.returncode == code, printed[-4000:]
         return printed
+
+    def coco_layout(self) -> None:
+        """Lay the generated data out as COCO in ``data/coco``, with names of COCO's classes."""
+        shapes, coco = self.folder / 'data/shapes', self.folder / 'data/coco'
+        (coco / 'annotations').mkdir(parents=True, exist_ok=True)
+        for split in ('train', 'val'):
+            images = coco / f'{split}2017'
+            if images.exists():
+                continue
+            content = json.loads((shapes / f'annotations/instances_{split}.json').read_text())
+            for category, name in zip(content['categories'], COCO, strict=True):
+                category['name'] = name
+            path = coco / f'annotations/instances_{split}2017.json'
+            path.write_text(json.dumps(content))
+            images.symlink_to(shapes / 'img_dir' / split)
 
     def save_untrained(self, config: Config, path: str) -> None:
         """Save random weights of a config's model."""

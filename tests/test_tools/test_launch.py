@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 from mmengine.config import Config
@@ -11,27 +9,12 @@ from mmengine.config import Config
 from mmkd.cli.launch import run_tool, use_available_backend
 from mmkd.models.teacher import load_config
 
-COCO = ('person', 'bicycle', 'car', 'motorcycle', 'airplane')
-
-
-def coco_layout(workspace):
-    """Lay the generated data out as COCO, with names of COCO's classes."""
-    shapes, coco = workspace.folder / 'data/shapes', workspace.folder / 'data/coco'
-    (coco / 'annotations').mkdir(parents=True)
-    for split in ('train', 'val'):
-        (coco / f'{split}2017').symlink_to(shapes / 'img_dir' / split)
-        content = json.loads((shapes / f'annotations/instances_{split}.json').read_text())
-        for category, name in zip(content['categories'], COCO, strict=True):
-            category['name'] = name
-        path = coco / f'annotations/instances_{split}2017.json'
-        path.write_text(json.dumps(content))
-
 
 @pytest.mark.slow
 @pytest.mark.ddp
 def test_published_coco_recipe_in_two_processes(workspace):
     """Two iterations of the whole recipe; only sizes and untrained weights are different."""
-    coco_layout(workspace)
+    workspace.coco_layout()
     config = workspace.config('pskd/retinanet_r101_r50_coco.py')
     teacher = load_config(Config.fromfile(config).model.distill.teacher.config, 'teacher')[0]
     workspace.save_untrained(teacher, 'teacher_r101.pth')
