@@ -1,0 +1,56 @@
+"""The study runner: rows, seeds, what is done is skipped, the table is right."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from helpers import ROOT
+
+SHORT = {
+    'train_cfg.max_epochs': 1,
+    'train_dataloader.num_workers': 0,
+    'train_dataloader.persistent_workers': False,
+}
+
+
+@pytest.mark.slow
+def test_a_study(workspace):
+    config = workspace.config('cls')
+    teacher = ROOT / 'configs/teachers/resnet_r18-w32_shapes-cls.py'
+    # The teacher counts as trained: its weights and its result are there.
+    known = workspace.folder / 'work_dirs/teachers' / teacher.stem / 'study/result.json'
+    known.parent.mkdir(parents=True, exist_ok=True)
+    known.write_text(json.dumps(dict(val={'accuracy/top1': 90.0}, test={'accuracy/top1': 80.0})))
+    study = dict(
+        teacher=str(teacher),
+        metric='accuracy/top1',
+        scale=1,
+        rows=[
+            dict(name='plain', config=config, options={**SHORT, 'model.distill': None}),
+            dict(name='distilled', config=config, options=SHORT),
+        ],
+    )
+    (workspace.folder / 'tiny.yml').write_text(yaml.safe_dump(study))
+    command = ('tools/study.py', 'tiny.yml', '--seeds', 3, 4, '--test', '--json', 'tiny.json')
+    printed = workspace.run(*command)
+    results = json.loads((workspace.folder / 'tiny.json').read_text())
+    assert set(results) == {'teacher', 'plain', 'distilled'}
+    assert [len(runs) for runs in results.values()] == [1, 2, 2]
+    values = [run['test']['accuracy/top1'] for run in results['plain']]
+    assert f'{sum(values) / 2:.2f} ±' in printed
+    assert '| teacher | 90.00 | 80.00 | 1 |' in printed
+    assert all(run['peak_rss_mib'] > 0 and run['seconds'] > 0 for run in results['plain'])
+    files = sorted(workspace.folder.glob('work_dirs/studies/tiny/*/*/result.json'))
+    written = [file.stat().st_mtime_ns for file in files]
+    assert len(files) == 4
+    workspace.run(*command)
+    assert [file.stat().st_mtime_ns for file in files] == written
+
+
+def test_an_unknown_row(workspace):
+    study = dict(teacher='x.py', metric='m', rows=[dict(name='a', config='a.py')])
+    (workspace.folder / 'unknown.yml').write_text(yaml.safe_dump(study))
+    printed = workspace.run('tools/study.py', 'unknown.yml', '--rows', 'b', code=2)
+    assert "error: --rows: no rows ['b']; there are ['a']" in printed
