@@ -33,9 +33,9 @@ def source_maps(
         contents: Height and width of every image inside the padded batch. Defaults to None.
     """
     height, width = size
-    rows, columns = mixer.grid
-    if mixer.patch_size is not None:
-        rows, columns = (math.ceil(n / mixer.patch_size) for n in size)
+    rows, columns = mixer.patches.grid
+    if mixer.patches.patch_size is not None:
+        rows, columns = (math.ceil(n / mixer.patches.patch_size) for n in size)
     generator = step_generator(iteration)
     torch.rand((), generator=generator)  # whether the batch is mixed
     draw = dict(permutation=permutation, random=random_cells)[mixer.variant]
@@ -46,8 +46,8 @@ def source_maps(
         for y in range(height):
             line = []
             for x in range(width):
-                if mixer.patch_size is not None:
-                    row, column = y // mixer.patch_size, x // mixer.patch_size
+                if mixer.patches.patch_size is not None:
+                    row, column = y // mixer.patches.patch_size, x // mixer.patches.patch_size
                 else:
                     row, column = math.floor(y / height * rows), math.floor(x / width * columns)
                 source = int(sources[i, assignment[i, row, column]])

@@ -112,7 +112,7 @@ def draw_view(
             axes.axis('on')
             draw_sample(axes, pictures[i], samples[i] if samples else None, palette)
             title = f'image {i}, {who}'
-            if mixed and view.parts:
+            if mixed and (view.parts or view.pairs is not None):
                 draw_borders(axes, view, i)
                 title += f': {sources_of(view, i)}'
             axes.set_title(title, fontsize=8)

@@ -69,10 +69,10 @@ class Distiller(nn.Module):
         self.mixer = build(mixer, Mixer, f'{KEY}.mixer') if mixer else None
         if self.mixer is not None:
             head = getattr(student, 'head', None)
-            if getattr(head, 'cal_acc', False):
+            if self.mixer.soft_labels and getattr(head, 'cal_acc', False):
                 raise ConfigError(
                     'model.head.cal_acc',
-                    'a mixer gives soft labels, of which mmpretrain cannot tell the training '
+                    'this mixer gives soft labels, of which mmpretrain cannot tell the training '
                     'accuracy: set it to False',
                 )
             self.mixer.num_classes = self.mixer.num_classes or getattr(head, 'num_classes', None)
