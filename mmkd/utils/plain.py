@@ -62,6 +62,12 @@ def pairs_images(cfg: Config) -> bool:
     return is_ours((cfg.get('train_dataloader') or {}).get('batch_sampler'))
 
 
+def learns_from_pairs(cfg: Config) -> bool:
+    """Whether images of a batch, or objects in them, have to share classes to be distilled."""
+    mixer = (cfg.model.get('distill') or {}).get('mixer') or {}
+    return pairs_images(cfg) or mixer.get('type') == 'mmkd.PatchSwap'
+
+
 def plain_options(cfg: Config) -> dict[str, None]:
     """Return the overrides, as of ``--cfg-options``, that train the plain student of a config."""
     options: dict[str, None] = {'model.distill': None}
