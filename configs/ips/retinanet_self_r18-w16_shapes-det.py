@@ -13,7 +13,7 @@ model = dict(
                 activation='sigmoid',
                 num_classes=5,
                 tau=4.0,
-                weight=1.0,
+                weight=4.0,
             ),
         ),
     ),

@@ -14,7 +14,7 @@ model = dict(
                 activation='sigmoid',
                 num_classes=80,
                 tau=4.0,
-                weight=1.0,
+                weight=4.0,
             ),
         ),
     ),

@@ -58,6 +58,8 @@ class InstanceKD(Method):
       each object's box, at the level whose stride is nearest to a quarter of the box's side.
     """
 
+    grows = True
+
     def __init__(
         self,
         student: Any,
@@ -188,6 +190,7 @@ class InstanceKD(Method):
             classes = self.num_classes or level.shape[1]
             scale = boxes.new_tensor([level.shape[-1] / width, level.shape[-2] / height]).repeat(2)
             means = box_means(level, pairs.images[:, side], boxes * scale, self.points)
-            found.append(means.reshape(len(means), -1, classes).mean(1))  # over the anchors
+            anchors = level.shape[1] // classes
+            found.append(means.reshape(len(means), anchors, classes).mean(1))
         every = torch.arange(len(boxes), device=boxes.device)
         return torch.stack(found)[fitting, every]
