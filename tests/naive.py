@@ -167,3 +167,15 @@ def binary_kl(teacher: float, student: float) -> float:
     return teacher * math.log(teacher / student) + (1 - teacher) * math.log(
         (1 - teacher) / (1 - student)
     )
+
+
+def distributions(logits: Sequence[float], tau: float, activation: str) -> list[list[float]]:
+    """Return the distribution of a row of logits, or one for each sigmoid."""
+    if activation == 'softmax':
+        return [softmax([v / tau for v in logits])]
+    return [[sigmoid(v / tau), sigmoid(-v / tau)] for v in logits]
+
+
+def divergence(target: Sequence[float], estimate: Sequence[float]) -> float:
+    """Return KL(target || estimate) of two distributions."""
+    return sum(t * (math.log(t) - math.log(e)) for t, e in zip(target, estimate) if t > 0)

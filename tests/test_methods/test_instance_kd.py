@@ -8,13 +8,13 @@ import torch
 from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
-from test_functional.test_pairs import kl, probabilities
 from tiny_models import LOGITS, TASKS, losses_of, make_student, preprocessed
 from views import built, random
 
 from mmkd.methods import InstanceKD
 from mmkd.mixers import Pairs, View
 from mmkd.models import plain
+from mmkd.models.first_step import FirstStep
 from mmkd.utils import ConfigError
 
 SWAP = dict(type='mmkd.PatchSwap', prob=1.0, grid=(2, 2))
@@ -36,8 +36,10 @@ def expected_of(rows, tau, activation, direction, errors):
     """Mean over (first, second) rows of probabilities, by the formula."""
     values = []
     for (p, q), (a, b) in zip(rows, errors):
-        to_first = sum(kl(s, t) for s, t in zip(p, q))  # KL(first || second): the first teaches
-        to_second = sum(kl(t, s) for s, t in zip(p, q))
+        to_first = sum(
+            naive.divergence(s, t) for s, t in zip(p, q)
+        )  # KL(first || second): the first teaches
+        to_second = sum(naive.divergence(t, s) for s, t in zip(p, q))
         both = (to_first + to_second) / 2
         values.append(both if direction == 'symmetric' else to_first if a < b else to_second)
     return tau**2 * sum(values) / len(values)
@@ -56,10 +58,12 @@ def test_images(direction, activation, tau):
     loss = method.run([logits], [], view)
     assert list(loss) == ['pair']
     table = logits.tolist()
-    rows = [tuple(probabilities(table[i], tau, activation) for i in (n, n + 3)) for n in range(3)]
+    rows = [
+        tuple(naive.distributions(table[i], tau, activation) for i in (n, n + 3)) for n in range(3)
+    ]
 
     def error(i):
-        right = probabilities(table[i], 1.0, activation)
+        right = naive.distributions(table[i], 1.0, activation)
         if activation == 'softmax':
             return -right[0][labels[i]]
         product = 1.0
@@ -139,7 +143,7 @@ def test_boxes():
                             for channel in range(anchors * classes):
                                 value = weight * float(level[channel, row, column])
                                 sums[channel % classes] += value / (4 * anchors)
-            members.append(probabilities(sums, 2.0, 'sigmoid'))
+            members.append(naive.distributions(sums, 2.0, 'sigmoid'))
         rows.append(tuple(members))
     expected = expected_of(rows, 2.0, 'sigmoid', 'symmetric', [(0, 0)] * 2)
     assert float(loss) == pytest.approx(expected, rel=1e-6)
@@ -188,6 +192,16 @@ def test_a_step_of_every_task(task, direction):
     losses['distill.ips.loss_pair'].backward()
     assert any(p.grad is not None and p.grad.any() for p in model.backbone.parameters())
     assert type(plain(model)) is type(reference)
+
+
+def test_a_small_first_value_is_no_warning():
+    """An untrained student says the same of everything; the loss grows as it learns."""
+    model = make_student('cls', **ips('cls', weight=1e-6))
+    step = model.distiller.first_step = FirstStep()
+    model(*preprocessed(model, 'cls', paired=True), mode='loss')
+    ((_, _, _, ratio, norm),) = step.rows
+    assert 0 < ratio < 1e-3 and norm > 0
+    assert step.warnings() == []
 
 
 @pytest.mark.parametrize('task', TASKS)
