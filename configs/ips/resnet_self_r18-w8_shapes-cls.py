@@ -5,7 +5,7 @@ model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
     distill=dict(
-        mixer=dict(type='mmkd.PatchSwap', patch_size=8, prob=0.5),
+        mixer=dict(type='mmkd.PatchSwap', patch_size=16, prob=0.5),
         methods=dict(
             ips=dict(type='mmkd.InstanceKD', student='head.fc', tau=4.0, weight=1.0),
         ),
