@@ -33,9 +33,9 @@ def source_maps(
         contents: Height and width of every image inside the padded batch. Defaults to None.
     """
     height, width = size
-    rows, columns = mixer.grid
-    if mixer.patch_size is not None:
-        rows, columns = (math.ceil(n / mixer.patch_size) for n in size)
+    rows, columns = mixer.patches.grid
+    if mixer.patches.patch_size is not None:
+        rows, columns = (math.ceil(n / mixer.patches.patch_size) for n in size)
     generator = step_generator(iteration)
     torch.rand((), generator=generator)  # whether the batch is mixed
     draw = dict(permutation=permutation, random=random_cells)[mixer.variant]
@@ -46,8 +46,8 @@ def source_maps(
         for y in range(height):
             line = []
             for x in range(width):
-                if mixer.patch_size is not None:
-                    row, column = y // mixer.patch_size, x // mixer.patch_size
+                if mixer.patches.patch_size is not None:
+                    row, column = y // mixer.patches.patch_size, x // mixer.patches.patch_size
                 else:
                     row, column = math.floor(y / height * rows), math.floor(x / width * columns)
                 source = int(sources[i, assignment[i, row, column]])
@@ -167,3 +167,15 @@ def binary_kl(teacher: float, student: float) -> float:
     return teacher * math.log(teacher / student) + (1 - teacher) * math.log(
         (1 - teacher) / (1 - student)
     )
+
+
+def distributions(logits: Sequence[float], tau: float, activation: str) -> list[list[float]]:
+    """Return the distribution of a row of logits, or one for each sigmoid."""
+    if activation == 'softmax':
+        return [softmax([v / tau for v in logits])]
+    return [[sigmoid(v / tau), sigmoid(-v / tau)] for v in logits]
+
+
+def divergence(target: Sequence[float], estimate: Sequence[float]) -> float:
+    """Return KL(target || estimate) of two distributions."""
+    return sum(t * (math.log(t) - math.log(e)) for t, e in zip(target, estimate) if t > 0)

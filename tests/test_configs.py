@@ -24,6 +24,7 @@ from helpers import (
 from mmengine.config import Config
 
 import mmkd  # noqa: F401
+from mmkd.utils.plain import learns_from_pairs, pairs_images
 
 # Folders of configs/ that hold configs but no distillation method.
 NO_METHODS = ('_base_', 'students', 'teachers')
@@ -88,6 +89,10 @@ def test_extends_its_base_and_nothing_else(path):
     rest['model']['type'] = rest['model'].pop('student')
     rest['default_hooks'].pop('distill')
     rest.pop('custom_imports')
+    if pairs_images(cfg):
+        # Batches of pairs come with what learns from them, and from nowhere else.
+        assert task_of(cfg) == 'cls' and learns_from_pairs(cfg)
+        rest['train_dataloader'].pop('batch_sampler')
     expected = base.to_dict()
     expected.pop('custom_imports', None)
     # A plain config may have no hooks of its own; here there is one.
@@ -133,6 +138,7 @@ def test_builds_steps_saves(path, tmp_path):
         num_classes=find(student, 'num_classes'),
         channels=student['backbone'].get('in_channels', 3),
         masks=find(student, 'mask_head') is not None,
+        paired=learns_from_pairs(cfg),
     )
     data = model.data_preprocessor(batch, True)
     losses = model(**data, mode='loss')

@@ -93,7 +93,8 @@ def draw_view(
     shown = [('student', view.inputs, view.data_samples)]
     if with_teacher:
         shown.append(('teacher', view.teacher_inputs, view.teacher_samples))
-    count = min(images, len(view.inputs))
+    numbers = images_to_show(view, images)
+    count = len(numbers)
     columns = min(COLUMNS, count)
     rows = -(-count // columns) * len(shown)
     ratio = view.inputs.shape[-2] / view.inputs.shape[-1]
@@ -105,17 +106,26 @@ def draw_view(
     for axes in grid.flat:
         axes.axis('off')
     for offset, (who, inputs, samples) in enumerate(shown):
-        pictures = denormalize(inputs[:count], preprocessor)
+        pictures = denormalize(inputs[numbers], preprocessor)
         mixed = who == 'student' or view.teacher_on_mixed
-        for i in range(count):
-            axes = grid[i // columns * len(shown) + offset, i % columns]
+        for place, i in enumerate(numbers):
+            axes = grid[place // columns * len(shown) + offset, place % columns]
             axes.axis('on')
-            draw_sample(axes, pictures[i], samples[i] if samples else None, palette)
+            draw_sample(axes, pictures[place], samples[i] if samples else None, palette)
             title = f'image {i}, {who}'
-            if mixed and view.parts:
+            if mixed and (view.parts or view.pairs is not None):
                 draw_borders(axes, view, i)
                 title += f': {sources_of(view, i)}'
             axes.set_title(title, fontsize=8)
     if any('gt_sem_seg' in sample for sample in view.data_samples or ()):
         class_legend(figure, palette)
     return figure
+
+
+def images_to_show(view: View, images: int) -> list[int]:
+    """Return the numbers of so many images at most; pairs of images stand side by side."""
+    numbers = list(range(len(view.inputs)))
+    if view.pairs is not None and view.pairs.boxes is None:
+        paired = view.pairs.images.flatten().tolist()
+        numbers = paired + [i for i in numbers if i not in paired]
+    return numbers[:images]

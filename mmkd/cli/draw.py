@@ -172,14 +172,18 @@ def draw_borders(axes: Axes, view: View, index: int) -> None:
 
     Args:
         axes: Where the image is.
-        view: The view that it is of. Parts without regions (MixUp) have no borders.
+        view: The view that it is of. Without regions (MixUp) there are no borders.
         index: Number of the image in the batch.
     """
     from matplotlib.collections import LineCollection
 
-    if not view.parts or not view.regional:
+    if view.parts and view.regional:
+        masks = torch.stack([part.weight[index, 0] for part in view.parts])
+        owner = masks.argmax(0).cpu().numpy()
+    elif view.pairs is not None:  # cells of boxes, which no part describes
+        owner = view.pairs.swapped[index, 0].cpu().numpy()
+    else:
         return
-    owner = torch.stack([part.weight[index, 0] for part in view.parts]).argmax(0).cpu().numpy()
     ys, xs = np.nonzero(owner[:, 1:] != owner[:, :-1])
     lines = [((x + 0.5, y - 0.5), (x + 0.5, y + 0.5)) for y, x in zip(ys, xs)]
     ys, xs = np.nonzero(owner[1:] != owner[:-1])
@@ -190,6 +194,9 @@ def draw_borders(axes: Axes, view: View, index: int) -> None:
 
 def sources_of(view: View, index: int) -> str:
     """Word what one mixed image is made of."""
+    if not view.parts:
+        assert view.pairs is not None
+        return f'{float(view.pairs.swapped[index].float().mean()):.0%} from objects of other images'
     shares: dict[int, float] = {}
     for part, share in zip(view.parts, view.shares()):
         source = int(part.source[index])

@@ -21,7 +21,7 @@ from mmkd.cli.quickstart_report import STUDENT, Run, report
 from mmkd.datasets.shapes import GENERATOR, MARKER, ForeignFolderError, ShapesSettings, make_shapes
 from mmkd.models.distiller import teacher_configs
 from mmkd.utils.errors import ConfigError, did_you_mean
-from mmkd.utils.plain import is_distilled
+from mmkd.utils.plain import is_distilled, plain_options
 
 DATA = 'data/shapes'
 
@@ -83,7 +83,7 @@ def compare(
     teacher = teacher_config(cfg)
     planned = ([('teacher', teacher)] if teacher else []) + [(STUDENT, config), (label, config)]
     for number, (name, path) in enumerate(planned, 1):
-        extra = {'model.distill': None} if name == STUDENT else {}
+        extra = plain_options(cfg) if name == STUDENT else {}
         run = Run(name, path, {**common, **(teacher_options if name == label else {}), **extra})
         where = '/'.join(Path(path).parts[-3:])
         console.print(f'[bold]{number}/{len(planned)} {name}[/]: {where}', highlight=False)

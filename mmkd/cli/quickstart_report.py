@@ -26,7 +26,9 @@ METRICS = dict(
     cls=(('top-1', 'accuracy/top1', 1),),
 )
 TASKS = tuple(METRICS)
-TITLES = dict(pskd='PS-KD', kd='KD')  # of methods, where that is not the name of the folder
+TITLES = dict(
+    pskd='PS-KD', kd='KD', ips='IPS'
+)  # of methods, where that is not the name of the folder
 
 
 @dataclass

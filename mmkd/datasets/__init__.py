@@ -1,1 +1,5 @@
-"""Data made by the project itself; see :mod:`mmkd.datasets.shapes`."""
+"""Data made by the project itself (:mod:`mmkd.datasets.shapes`) and samplers for the user's."""
+
+from mmkd.datasets.pair_sampler import SameClassPairBatchSampler
+
+__all__ = ['SameClassPairBatchSampler']

@@ -19,6 +19,13 @@ from mmkd.functional.masks import (
     spatial_masked_loss,
     token_masks,
 )
+from mmkd.functional.pairs import (
+    box_means,
+    class_means,
+    label_error,
+    log_distributions,
+    pair_divergence,
+)
 from mmkd.functional.prototypes import class_similarity, region_means, variation_loss
 from mmkd.functional.queues import enqueue, pick_pixels, random_embeddings
 from mmkd.functional.relations import cross_image_loss, memory_loss, pairwise_loss
@@ -28,9 +35,11 @@ __all__ = [
     'activation_masks',
     'attend_in_pieces',
     'attention_distance',
+    'box_means',
     'channel_attention',
     'channel_kl',
     'channel_masked_loss',
+    'class_means',
     'class_rows',
     'class_similarity',
     'clip_to_visible',
@@ -43,11 +52,14 @@ __all__ = [
     'foreground_masks',
     'giou_loss',
     'kl_divergence',
+    'label_error',
+    'log_distributions',
     'log_iou_loss',
     'memory_loss',
     'mimic_loss',
     'one_hot_pixels',
     'pad_boxes',
+    'pair_divergence',
     'pairwise_loss',
     'pick_pixels',
     'pool_cells',

@@ -7,6 +7,7 @@ from mmkd.methods.cwd import CWD
 from mmkd.methods.feature_mimic import FeatureMimic
 from mmkd.methods.fgd import FGD
 from mmkd.methods.ifvd import IFVD
+from mmkd.methods.instance_kd import InstanceKD
 from mmkd.methods.ld import LD
 from mmkd.methods.logit_kd import LogitKD
 from mmkd.methods.maskd import MasKD
@@ -29,6 +30,7 @@ __all__ = [
     'SKD',
     'CrossKD',
     'FeatureMimic',
+    'InstanceKD',
     'LogitKD',
     'MasKD',
     'Method',

@@ -45,6 +45,9 @@ class Method(nn.Module):
     simulate: bool = True
     #: Terms that train the method's own parameters and may leave the student without a gradient.
     auxiliary: tuple[str, ...] = ()
+    #: Whether the loss starts near 0 in an untrained student and grows, as it does where what the
+    #: student says of two images is compared: a small first value is nothing to warn of.
+    grows: bool = False
 
     def __init__(
         self,

@@ -30,6 +30,8 @@ class Mixer(nn.Module):
 
     #: Whether labels of regions are exact (every pixel has one source).
     regional: bool = True
+    #: Whether classifiers get soft labels.
+    soft_labels: bool = True
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmkd.mixers.base import Mixer
 from mmkd.mixers.draws import partners
+from mmkd.mixers.patches import Patches
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
 
@@ -54,59 +55,31 @@ class PatchMix(Mixer):
             raise ConfigError(f'{key}.variant', "use 'random' or 'permutation'")
         if num_images < 1:
             raise ConfigError(f'{key}.num_images', f'must be at least 1, not {num_images}')
-        if patch_size is not None and patch_size < 1:
-            raise ConfigError(f'{key}.patch_size', f'must be at least 1 pixel, not {patch_size}')
-        if len(grid) != 2 or min(grid) < 1:
-            raise ConfigError(f'{key}.grid', f'is (rows, columns), each at least 1, not {grid}')
         self.variant = variant
-        self.grid = tuple(grid)
-        self.patch_size = patch_size
+        self.patches = Patches(tuple(grid), patch_size)  # type: ignore[arg-type]
         self.num_images = num_images
-
-    def grid_of(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the grid (rows, columns) of images of this size."""
-        if self.patch_size is None:
-            return self.grid  # type: ignore[return-value]
-        return -(-size[0] // self.patch_size), -(-size[1] // self.patch_size)
 
     def check(self, size: tuple[int, int]) -> None:
         """Refuse images smaller than the grid, and grids with fewer patches than images."""
-        key = 'model.distill.mixer.' + ('grid' if self.patch_size is None else 'patch_size')
-        grid = self.grid_of(size)
-        if grid[0] > size[0] or grid[1] > size[1]:
-            raise ConfigError(key, f'a grid of {grid} does not fit into images of {size} pixels')
+        grid = self.patches.check(size)
         if grid[0] * grid[1] < self.num_images:
             raise ConfigError(
-                key, f'a grid of {grid} has fewer patches than num_images={self.num_images}'
+                self.patches.key,
+                f'a grid of {grid} has fewer patches than num_images={self.num_images}',
             )
 
     def draw(
         self, batch: int, size: tuple[int, int], generator: torch.Generator
     ) -> list[tuple[Tensor, Tensor]]:
         """Draw the assignment map (N, gh, gw) and the source table; see the base class."""
-        grid = self.grid_of(size)
+        grid = self.patches.of(size)
         images = min(self.num_images, batch)
         if self.variant == 'permutation':
             assignment, sources = permutation(batch, grid, images, generator)
         else:
             assignment, sources = random_cells(batch, grid, images, generator)
-        pixels = self.enlarge(assignment, size)
+        pixels = self.patches.enlarge(assignment, size)
         return [(sources[:, k], (pixels == k).float()[:, None]) for k in range(images)]
-
-    def enlarge(self, assignment: Tensor, size: tuple[int, int]) -> Tensor:
-        """Give every pixel its patch's value: (N, gh, gw) -> (N, H, W).
-
-        A ``patch_size`` that does not divide the image leaves narrower patches at the far edges.
-        """
-        rows, columns = assignment.shape[1:]
-        height, width = size
-        if self.patch_size is None:
-            ys = torch.arange(height) * rows // height
-            xs = torch.arange(width) * columns // width
-        else:
-            ys = torch.arange(height) // self.patch_size
-            xs = torch.arange(width) // self.patch_size
-        return assignment[:, ys][:, :, xs]
 
 
 def permutation(

@@ -27,6 +27,24 @@ class Part:
     weight: Tensor
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Images, or objects in them, that are of one class and learn from each other.
+
+    Args:
+        images: Index (P, 2) into the batch: the two images of every pair.
+        swapped: Pixels (N, 1, H, W), bool, that come from the partner.
+        boxes: The two boxes (P, 2, 4) of every pair, x1, y1, x2, y2 in pixels, where pairs are
+            objects. Defaults to None: pairs are whole images.
+        labels: Classes (P,) of pairs of objects. Defaults to None.
+    """
+
+    images: Tensor
+    swapped: Tensor
+    boxes: Tensor | None = None
+    labels: Tensor | None = None
+
+
 @dataclass
 class View:
     """What the student and the teacher see in one step.
@@ -39,6 +57,7 @@ class View:
         parts: How the batch was mixed; empty without mixing.
         teacher_on_mixed: Whether the teacher sees the mixed batch. Defaults to False.
         regional: Whether every pixel has one source. Defaults to True.
+        pairs: Which images, or objects in them, learn from each other. Defaults to None, none.
     """
 
     inputs: Tensor
@@ -48,6 +67,7 @@ class View:
     parts: Sequence[Part] = ()
     teacher_on_mixed: bool = False
     regional: bool = True
+    pairs: Pairs | None = None
     _resized: dict[tuple[int, int], list[Tensor]] = field(default_factory=dict, repr=False)
 
     @classmethod

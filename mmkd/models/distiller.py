@@ -72,10 +72,10 @@ class Distiller(nn.Module):
         self.mixer = build(mixer, Mixer, f'{KEY}.mixer') if mixer else None
         if self.mixer is not None:
             head = getattr(student, 'head', None)
-            if getattr(head, 'cal_acc', False):
+            if self.mixer.soft_labels and getattr(head, 'cal_acc', False):
                 raise ConfigError(
                     'model.head.cal_acc',
-                    'a mixer gives soft labels, of which mmpretrain cannot tell the training '
+                    'this mixer gives soft labels, of which mmpretrain cannot tell the training '
                     'accuracy: set it to False',
                 )
             self.mixer.num_classes = self.mixer.num_classes or getattr(head, 'num_classes', None)
@@ -173,6 +173,8 @@ class Distiller(nn.Module):
                 for term, value in method.run(student_tensors, teacher_tensors, view).items():
                     terms[name, term] = value
             if self.first_step is not None and not self.first_step.done:
+                growing = [name for name, m in active.items() if m.grows]
+                self.first_step.growing = tuple(f'distill.{name}.' for name in growing)
                 self.first_step.observe(student, losses, terms, weights, tapped, read)
         weighted = {
             f'distill.{name}.loss_{term}': value * weights[name]

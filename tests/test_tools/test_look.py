@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from mmengine.config import Config
 from rich.console import Console
 
@@ -117,6 +118,33 @@ def test_browse_any_mixer(workspace, task, mixer, tmp_path, monkeypatch):
     paths = browse(cfg, tmp_path, batches=2, images=3)
     assert paths
     assert all(cv2.imread(str(path)) is not None for path in paths)
+
+
+@pytest.mark.parametrize(
+    ('config', 'shown'),
+    [
+        ('ips/resnet_self_r18-w8_shapes-cls.py', [0, 16, 1]),
+        ('ips/pspnet_self_r18-w16_shapes-seg.py', [0, 4, 1]),
+        ('ips/retinanet_self_r18-w16_shapes-det.py', [0, 1, 2]),
+    ],
+)
+def test_browse_swapped_pairs(workspace, config, shown, tmp_path, monkeypatch):
+    """Partners side by side, with the borders of what was exchanged between them."""
+    monkeypatch.chdir(workspace.folder)
+    cfg = Config.fromfile(workspace.config(config))
+    cfg.model.distill.mixer.prob = 1.0
+    cfg.train_dataloader.batch_size = min(cfg.train_dataloader.batch_size, 32)
+    titles, borders = [], []
+    monkeypatch.setattr(Axes, 'set_title', lambda axes, text, **_: titles.append(text))
+    add = Axes.add_collection
+    monkeypatch.setattr(
+        Axes, 'add_collection', lambda axes, c, **k: (borders.append(c), add(axes, c, **k))
+    )
+    (path,) = browse(cfg, tmp_path, batches=1, images=3)
+    assert cv2.imread(str(path)) is not None
+    assert [title.split(',')[0] for title in titles] == [f'image {i}' for i in shown]
+    assert any('% ' in title for title in titles)
+    assert len(borders) >= 2
 
 
 def test_denormalize_is_the_inverse(workspace):

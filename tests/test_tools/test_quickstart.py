@@ -53,6 +53,23 @@ def test_quickstart(workspace):
     assert again.count('re-used') == 3
 
 
+@pytest.mark.slow
+def test_quickstart_without_teacher(workspace):
+    """No teacher is trained, and the plain student has batches without pairs."""
+    printed = workspace.run(
+        'tools/quickstart.py',
+        *('--task', 'cls', '--method', 'ips', '--work-dir', 'alone', '--cfg-options'),
+        *('train_cfg.max_epochs=1', 'train_dataloader.batch_size=8'),
+    )
+    assert '2/2 ips' in printed
+    results = json.loads((workspace.folder / 'alone/cls/results.json').read_text())
+    assert list(results['runs']) == ['student', 'ips']
+    assert '| student + IPS |' in (workspace.folder / 'alone/cls/table.md').read_text()
+    for name, paired in (('student', False), ('ips', True)):
+        (config,) = (workspace.folder / f'alone/cls/runs/{name}').glob('*/vis_data/config.py')
+        assert ('mmkd.SameClassPairBatchSampler' in config.read_text()) == paired
+
+
 def test_other_settings_are_another_run(workspace, tmp_path, monkeypatch):
     monkeypatch.chdir(workspace.folder)
     done = dict(test={}, checkpoint=__file__)
