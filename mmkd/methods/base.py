@@ -125,9 +125,9 @@ class Method(nn.Module):
                 )
             if s.shape[2:] != t.shape[2:]:
                 print_log(
-                    f"{self.key}: the student's map of {tuple(s.shape[2:])} cells is interpolated "
-                    f"to the teacher's {tuple(t.shape[2:])} (on the probe batch); tap maps of the "
-                    'same stride where there are some',
+                    f"{self.key}: the student's map of {tuple(s.shape[2:])} cells and the "
+                    f"teacher's of {tuple(t.shape[2:])} are brought to one size (on the probe "
+                    'batch); tap maps of the same stride where there are some',
                     logger='current',
                     level=logging.WARNING,
                 )

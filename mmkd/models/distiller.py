@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from mmengine.logging import MessageHub
 from torch import Tensor, nn
 
 from mmkd.methods.base import Method, all_taps, gather
@@ -18,7 +17,7 @@ from mmkd.models.probe import probe_batch, run_probe
 from mmkd.models.renormalize import Renormalizer
 from mmkd.models.taps import Tap, TapReader
 from mmkd.models.teacher import Teacher
-from mmkd.utils import ConfigError, did_you_mean
+from mmkd.utils import ConfigError, did_you_mean, progress
 
 ARGUMENTS = ('teacher', 'inherit', 'mixer', 'methods', 'probe_size')
 
@@ -246,9 +245,3 @@ def hide_entries(module: nn.Module, state_dict: Any, prefix: str, metadata: Any)
     known = getattr(state_dict, '_metadata', {})
     for name in [k for k in known if k == prefix[:-1] or k.startswith(prefix)]:
         del known[name]
-
-
-def progress() -> tuple[int, int | None]:
-    """Return the current iteration and the number of iterations, as the Runner publishes them."""
-    info = MessageHub.get_current_instance().runtime_info
-    return int(info.get('iter', 0)), info.get('max_iters')

@@ -1,5 +1,6 @@
 from mmkd.utils.errors import ConfigError, did_you_mean
 from mmkd.utils.plain import is_distilled, plain_config
+from mmkd.utils.progress import progress
 from mmkd.utils.random import isolated_rng, step_generator
 
 __all__ = [
@@ -8,5 +9,6 @@ __all__ = [
     'is_distilled',
     'isolated_rng',
     'plain_config',
+    'progress',
     'step_generator',
 ]

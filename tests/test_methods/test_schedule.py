@@ -8,8 +8,8 @@ import pytest
 from mmengine.logging import MessageHub
 
 from mmkd.methods.schedule import Schedule
-from mmkd.models.distiller import Distiller, progress
-from mmkd.utils import ConfigError
+from mmkd.models.distiller import Distiller
+from mmkd.utils import ConfigError, progress
 
 
 def values(iterations: int, max_iters: int | None = None, **kwargs) -> list[float]:

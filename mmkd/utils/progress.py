@@ -1,0 +1,11 @@
+"""Where the training is."""
+
+from __future__ import annotations
+
+from mmengine.logging import MessageHub
+
+
+def progress() -> tuple[int, int | None]:
+    """Return the current iteration and the number of iterations, as the Runner publishes them."""
+    info = MessageHub.get_current_instance().runtime_info
+    return int(info.get('iter', 0)), info.get('max_iters')
