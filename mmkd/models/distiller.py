@@ -118,6 +118,7 @@ class Distiller(nn.Module):
                 gather(method.teacher_taps, read_teacher),
                 self.teachers,
             )
+            method.check(student, self.mixer)
             if method.schedule.value == 0:  # never used: not even zeros among the gradients,
                 method.requires_grad_(False)  # which would round a clipped norm differently
 
@@ -158,6 +159,8 @@ class Distiller(nn.Module):
         wanted = {tap.model for m in active.values() for tap, _ in all_taps(m.teacher_taps, '')}
         for name in wanted:
             read.update(self.teachers[name](view.teacher_inputs, view.teacher_samples))
+        for method in active.values():
+            method.prepare(student, view)
         with self.reader.open(student):
             losses = loss(view.inputs, view.data_samples)
         tapped = {tap: [t.float() for t in kept] for tap, kept in self.reader.take().items()}
