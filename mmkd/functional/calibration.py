@@ -23,7 +23,7 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 
     edges = torch.linspace(0, 1, bins + 1, dtype=confidence.dtype, device=confidence.device)
     bin_of = torch.bucketize(confidence, edges[1:-1].contiguous())  # (N,)
     gap = correct.to(confidence) - confidence
-    # Within a bin the counts cancel: n_b · |accuracy_b - confidence_b| = |Σ (correct - confidence)|.
+    # The counts cancel: n_b · |accuracy_b - confidence_b| = |Σ (correct - confidence)|.
     sums = torch.zeros(bins, dtype=confidence.dtype, device=confidence.device)
     return sums.index_add(0, bin_of, gap).abs().sum() / len(confidence)
 

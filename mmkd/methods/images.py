@@ -56,7 +56,7 @@ def sample_indices(data_samples: Any) -> list[int]:
             "the method needs to know which image is which: pack the meta key 'sample_idx', which "
             "mmpretrain's PackInputs does by default",
         )
-    return [int(number) for number in numbers]
+    return [int(number) for number in numbers if number is not None]
 
 
 def check_logits(student: Any, key: str) -> int:

@@ -16,9 +16,10 @@ from mmkd.methods.images import (
     sample_indices,
 )
 from mmkd.methods.prediction_table import DTYPES, PredictionTable
+from mmkd.methods.schedule import progressive
 from mmkd.mixers.view import View
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, epoch_progress
+from mmkd.utils import ConfigError
 
 
 @MODELS.register_module()
@@ -101,7 +102,7 @@ class ProgressiveSelfKD(Method):
                 f'is {self.num_samples}, and there is an image of number {max(numbers)}',
             )
         rows = torch.tensor(numbers, device=logits.device)
-        epoch, alpha = self.at()
+        epoch, alpha = progressive(self.alpha, self.key)
         self.table.begin(epoch)
         past, known = self.table.read(rows, own)
         self.monitored = dict(
@@ -113,20 +114,3 @@ class ProgressiveSelfKD(Method):
         end = 0 if view.parts else len(rows)
         self.table.write(rows[:end], logits[:end].detach().softmax(1), own[:end].argmax(1))
         return dict(progressive=loss)
-
-    def at(self) -> tuple[int, float]:
-        """Return the current epoch, counted from 0, and α_t.
-
-        Raises:
-            ConfigError: The training does not count epochs.
-        """
-        epoch, epochs = epoch_progress()
-        if epochs is None:  # outside of a Runner
-            return epoch, self.alpha
-        if epochs < 2:
-            raise ConfigError(
-                'train_cfg',
-                f'{self.key} learns from the epoch before: it needs a loop over epochs '
-                '(by_epoch=True) and at least two of them',
-            )
-        return epoch, self.alpha * (epoch + 1) / epochs
