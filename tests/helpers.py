@@ -160,6 +160,9 @@ def tiny_distilled(cfg: Config, folder: Path, size: Any = 128) -> tuple[dict[str
         if isinstance(one, dict) and 'checkpoint' in one:
             (folder / name).mkdir()
             one.update(tiny_teacher(read_config(one['config']), folder / name))
+    for method in model['distill'].get('methods', {}).values():
+        if 'num_samples' in method:  # what is remembered of each training image
+            method['num_samples'] = 16
     if task_of(cfg) == 'seg':
         model['data_preprocessor']['size'] = sizes_of(size, 1)[0]
     student = {k: v for k, v in model.items() if k not in ('distill', 'student')}

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from labels import class_view
 from mmengine.logging import MessageHub
 from mmengine.model import MMDistributedDataParallel
 from test_ddp import TIMEOUT

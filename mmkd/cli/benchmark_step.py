@@ -23,7 +23,7 @@ from mmkd.models.arguments import KEY, teacher_configs
 from mmkd.models.distiller import Distiller
 from mmkd.models.teacher import build_plain, load_config, without_pretrained
 from mmkd.utils.errors import ConfigError
-from mmkd.utils.plain import find, is_distilled, plain_config
+from mmkd.utils.plain import find, is_distilled, learns_from_pairs, plain_config
 
 TASKS = dict(mmdet='det', mmseg='seg', mmpretrain='cls')
 PARTS = ('teacher', 'methods', 'backward', 'optimizer')
@@ -68,6 +68,7 @@ class Bench:
             num_classes=find(cfg.model, 'num_classes'),
             channels=cfg.model.backbone.get('in_channels', 3),
             masks=find(cfg.model, 'mask_head') is not None,
+            paired=learns_from_pairs(cfg),
         )
 
     def model(self, cfg: Config) -> nn.Module:

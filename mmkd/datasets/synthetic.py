@@ -17,6 +17,7 @@ def make_batch(
     channels: int = 3,
     masks: bool = False,
     seed: int = 0,
+    paired: bool = False,
 ) -> dict[str, list[Any]]:
     """Return a synthetic batch as a dataloader of mmdet, mmseg or mmpretrain yields it.
 
@@ -28,6 +29,8 @@ def make_batch(
         channels: Image channels. Defaults to 3.
         masks: Whether boxes have instance masks. Defaults to False.
         seed: Seed of the images and labels. Defaults to 0.
+        paired: Give image i + N/2 the labels of image i, as a sampler of same-class pairs does.
+            Defaults to False.
 
     Returns:
         ``inputs``, N uint8 images (channels, H, W), and ``data_samples``: what the
@@ -41,10 +44,14 @@ def make_batch(
         make(rng, s, num_classes, masks) if task == 'det' else make(rng, s, num_classes)
         for s in sizes
     ]
+    if paired:
+        half = num // 2
+        samples[half : 2 * half] = [sample.clone() for sample in samples[:half]]
     for index, (sample, s) in enumerate(zip(samples, sizes, strict=True)):
         sample.set_metainfo(
             dict(
                 img_id=index,
+                sample_idx=index,
                 img_path=f'{index}.png',
                 img_shape=s,
                 ori_shape=s,

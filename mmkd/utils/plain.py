@@ -21,8 +21,8 @@ def is_distilled(cfg: Config) -> bool:
 def plain_config(cfg: Config) -> Config:
     """Return the config of the plain student, which needs no mmkd.
 
-    The model gets its own type back; ``distill``, mmkd's hooks and its ``custom_imports`` go. A
-    config without distillation is returned as a copy.
+    The model gets its own type back; ``distill``, mmkd's hooks, batch samplers, data set wrappers,
+    metrics and ``custom_imports`` go. A config without distillation is returned as a copy.
 
     Args:
         cfg: A distillation config; it is not changed.
@@ -43,6 +43,15 @@ def plain_config(cfg: Config) -> Config:
         hooks.pop(name)
     if cfg.get('custom_hooks'):
         cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not is_ours(hook)]
+    if pairs_images(cfg):
+        cfg.train_dataloader.pop('batch_sampler')
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset')
+    if is_ours(dataset) and 'dataset' in dataset:  # a wrapper
+        cfg.train_dataloader.dataset = dataset['dataset']
+    for name in ('val_evaluator', 'test_evaluator'):
+        metrics = cfg.get(name)
+        if isinstance(metrics, list) and not all(is_ours(metric) for metric in metrics):
+            cfg[name] = [metric for metric in metrics if not is_ours(metric)]
     imports = cfg.get('custom_imports')
     if imports:
         names = imports['imports']
@@ -53,6 +62,25 @@ def plain_config(cfg: Config) -> Config:
         else:
             cfg.pop('custom_imports')
     return cfg
+
+
+def pairs_images(cfg: Config) -> bool:
+    """Whether the training batches of a config are made of same-class pairs."""
+    return is_ours((cfg.get('train_dataloader') or {}).get('batch_sampler'))
+
+
+def learns_from_pairs(cfg: Config) -> bool:
+    """Whether images of a batch, or objects in them, have to share classes to be distilled."""
+    mixer = (cfg.model.get('distill') or {}).get('mixer') or {}
+    return pairs_images(cfg) or mixer.get('type') == 'mmkd.PatchSwap'
+
+
+def plain_options(cfg: Config) -> dict[str, None]:
+    """Return the overrides, as of ``--cfg-options``, that train the plain student of a config."""
+    options: dict[str, None] = {'model.distill': None}
+    if pairs_images(cfg):
+        options['train_dataloader.batch_sampler'] = None
+    return options
 
 
 def is_ours(node: Any) -> bool:

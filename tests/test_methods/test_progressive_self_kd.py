@@ -12,7 +12,7 @@ from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from runs import run_config, train
 from tiny_models import make_student, preprocessed
-from views import built, mixed_view, random
+from views import mixed_view, random
 
 from mmkd.methods import ProgressiveSelfKD
 from mmkd.mixers import CutMix, MixUp, PatchMix
