@@ -7,6 +7,7 @@ from mmkd.functional.self_kd import (
     masked_log_softmax,
     soft_cross_entropy,
     soft_target_labels,
+    student_guided_target,
     zipf_labels,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     'soft_cross_entropy',
     'soft_target_labels',
     'standardize',
+    'student_guided_target',
     'zipf_labels',
 ]

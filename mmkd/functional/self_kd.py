@@ -89,3 +89,30 @@ def masked_log_softmax(logits: Tensor, is_target: Tensor) -> Tensor:
     lowest = torch.finfo(logits.dtype).min
     kept = F.log_softmax(logits.masked_fill(is_target, lowest), dim=1)
     return kept.masked_fill(is_target, 0.0)
+
+
+def student_guided_target(
+    student: Tensor, teachers: Tensor, scale: float, percentile: float
+) -> Tensor:
+    """The teacher representations that are most like the student's, averaged by their likeness.
+
+    ``a_i = softmax_i(<f_s, f_i> / h)``; those below the percentile of each image go, the rest is
+    normalised again: ``f = Σ_i a_i f_i``.
+
+    Source: Aslam et al., "Learning from Stochastic Teacher Representations Using Student-Guided
+    Knowledge Distillation", ECML-PKDD 2025, and the authors' code.
+
+    Args:
+        student: Embeddings (N, C).
+        teachers: Embeddings (S, N, C) of S stochastic passes.
+        scale: h, which divides the dot products.
+        percentile: Percentile, 0 to 100, below which an attention is dropped.
+
+    Returns:
+        Embeddings (N, C).
+    """
+    attention = ((student[None] * teachers).sum(2) / scale).softmax(0)  # (S, N)
+    threshold = attention.quantile(percentile / 100, dim=0, keepdim=True)
+    kept = torch.where(attention >= threshold, attention, 0.0)
+    kept = kept / kept.sum(0, keepdim=True)
+    return (kept[..., None] * teachers).sum(0)

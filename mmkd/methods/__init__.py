@@ -7,6 +7,7 @@ from mmkd.methods.patchmix_simulation_kd import PatchMixSimulationKD
 from mmkd.methods.progressive_self_kd import ProgressiveSelfKD
 from mmkd.methods.schedule import Schedule
 from mmkd.methods.snapshot_self_kd import SnapshotSelfKD
+from mmkd.methods.stochastic_self_kd import StochasticSelfKD
 from mmkd.methods.teacher_free_kd import TeacherFreeKD
 from mmkd.methods.uskd import USKD
 
@@ -21,5 +22,6 @@ __all__ = [
     'ProgressiveSelfKD',
     'Schedule',
     'SnapshotSelfKD',
+    'StochasticSelfKD',
     'TeacherFreeKD',
 ]

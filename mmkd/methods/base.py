@@ -43,6 +43,9 @@ class Method(nn.Module):
     #: Whether the teacher's tensors arrive as those of the mixed batch. A method that wants the
     #: clean batch's sets it to False and calls ``view.simulate`` or ``view.mixture`` itself.
     simulate: bool = True
+    #: Whether the loss starts near 0 in an untrained student and grows, as it does where what the
+    #: student says of two images is compared: a small first value is nothing to warn of.
+    grows: bool = False
 
     def __init__(
         self,

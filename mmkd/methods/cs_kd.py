@@ -43,6 +43,8 @@ class CSKD(Method):
     on too and count in its statistics.
     """
 
+    grows = True
+
     def __init__(self, student: Any, tau: float = 4.0, **kwargs: Any) -> None:
         super().__init__(student, **kwargs)
         self.tau = tau

@@ -48,6 +48,8 @@ class DLB(Method):
     run, resumed or not, has cross-entropy only.
     """
 
+    grows = True
+
     def __init__(self, student: Any, tau: float = 3.0, **kwargs: Any) -> None:
         super().__init__(student, **kwargs)
         self.tau = tau

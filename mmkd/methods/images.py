@@ -27,20 +27,15 @@ def class_labels(data_samples: Any, num_classes: int, like: Tensor, soft: bool =
     Raises:
         ConfigError: The images have no single label.
     """
-    rows = []
-    for sample in data_samples or []:
-        if soft and 'gt_score' in sample:
-            rows.append(sample.gt_score.to(like))
-        elif 'gt_label' in sample and sample.gt_label.numel() == 1:
-            label = sample.gt_label.to(like.device).reshape(())
-            rows.append(F.one_hot(label, num_classes).to(like))
-        else:
-            raise ConfigError(
-                'train_dataloader.dataset', 'the method needs images with one class label each'
-            )
-    if not rows:
-        raise ConfigError('train_dataloader.dataset', 'the method needs labelled images')
-    return torch.stack(rows)
+    samples = list(data_samples or [])
+    if samples and soft and 'gt_score' in samples[0]:  # all or none, as in mmpretrain's own head
+        return torch.stack([sample.gt_score for sample in samples]).to(like)
+    if not samples or any('gt_label' not in s or s.gt_label.numel() != 1 for s in samples):
+        raise ConfigError(
+            'train_dataloader.dataset', 'the method needs images with one class label each'
+        )
+    labels = torch.cat([sample.gt_label.flatten() for sample in samples]).to(like.device)
+    return F.one_hot(labels, num_classes).to(like)
 
 
 def sample_indices(data_samples: Any) -> list[int]:

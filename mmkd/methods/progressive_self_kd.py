@@ -53,6 +53,8 @@ class ProgressiveSelfKD(Method):
     labels the sum is not the published loss.
     """
 
+    grows = True
+
     def __init__(
         self,
         student: Any,

@@ -51,6 +51,7 @@ class SnapshotSelfKD(LogitKD):
     task loss is not reduced by ``1 - α_t``.
     """
 
+    grows = True
     epoch: Tensor
 
     def __init__(

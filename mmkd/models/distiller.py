@@ -173,6 +173,8 @@ class Distiller(nn.Module):
                 for term, value in method.run(student_tensors, teacher_tensors, view).items():
                     terms[name, term] = value
             if self.first_step is not None and not self.first_step.done:
+                growing = [name for name, m in active.items() if m.grows]
+                self.first_step.growing = tuple(f'distill.{name}.' for name in growing)
                 self.first_step.observe(student, losses, terms, weights, tapped, read)
         weighted = {
             f'distill.{name}.loss_{term}': value * weights[name]

@@ -28,6 +28,7 @@ class FirstStep:
         self.task: dict[str, float] = {}
         self.rows: list[tuple[str, float, float, float, float | None]] = []
         self.taps: list[tuple[str, str, str]] = []
+        self.growing: tuple[str, ...] = ()
 
     def observe(
         self,
@@ -102,7 +103,7 @@ class FirstStep:
                     f'WARNING: {name} is {ratio:.0f} times the task loss; the student will hardly '
                     'learn its task: lower the weight'
                 )
-            elif 0 <= ratio < 1e-3:
+            elif 0 <= ratio < 1e-3 and not name.startswith(self.growing):
                 found.append(
                     f'WARNING: {name} is {ratio:.1e} of the task loss and will hardly have an '
                     'effect: raise the weight, unless it is still warming up'

@@ -45,7 +45,7 @@ def plain_config(cfg: Config) -> Config:
         cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not is_ours(hook)]
     if pairs_images(cfg):
         cfg.train_dataloader.pop('batch_sampler')
-    dataset = (cfg.get('train_dataloader') or {}).get('dataset')
+    dataset: Any = (cfg.get('train_dataloader') or {}).get('dataset')
     if is_ours(dataset) and 'dataset' in dataset:  # a wrapper
         cfg.train_dataloader.dataset = dataset['dataset']
     for name in ('val_evaluator', 'test_evaluator'):
