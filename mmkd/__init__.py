@@ -9,13 +9,14 @@ check_versions()
 register_packages()
 
 # Registers every module of mmkd; they import neither mmdet, mmseg nor mmpretrain.
-from mmkd import datasets, engine, methods, mixers, models  # noqa: E402
+from mmkd import datasets, engine, evaluation, methods, mixers, models  # noqa: E402
 
 __all__ = [
     '__version__',
     'config',
     'datasets',
     'engine',
+    'evaluation',
     'methods',
     'mixers',
     'models',

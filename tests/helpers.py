@@ -182,6 +182,8 @@ def tiny_distilled(cfg: Config, folder: Path, size: Any = 128) -> tuple[dict[str
     for method in model['distill']['methods'].values():
         if 'tokens' in method:
             method['tokens'] = tiny_tokens(method, teacher, folder)
+        if 'num_samples' in method:  # what is remembered of each training image
+            method['num_samples'] = 16
     if task_of(cfg) == 'seg':
         model['data_preprocessor']['size'] = sizes_of(size, 1)[0]
     student = {k: v for k, v in model.items() if k not in ('distill', 'student')}

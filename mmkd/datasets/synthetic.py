@@ -51,6 +51,7 @@ def make_batch(
         sample.set_metainfo(
             dict(
                 img_id=index,
+                sample_idx=index,
                 img_path=f'{index}.png',
                 img_shape=s,
                 ori_shape=s,

@@ -6,6 +6,7 @@ from mmkd.functional.activation import (
 )
 from mmkd.functional.attention import attend_in_pieces, cross_attention, pool_cells
 from mmkd.functional.boxes import clip_to_visible, giou_loss, log_iou_loss, valuable_region
+from mmkd.functional.calibration import expected_calibration_error, negative_log_likelihood
 from mmkd.functional.channelwise import channel_kl
 from mmkd.functional.feature import mimic_loss, standardize
 from mmkd.functional.foreground import foreground_masks, pad_boxes, weighted_squares
@@ -29,6 +30,14 @@ from mmkd.functional.pairs import (
 from mmkd.functional.prototypes import class_similarity, region_means, variation_loss
 from mmkd.functional.queues import enqueue, pick_pixels, random_embeddings
 from mmkd.functional.relations import cross_image_loss, memory_loss, pairwise_loss
+from mmkd.functional.self_kd import (
+    designed_distribution,
+    masked_log_softmax,
+    soft_cross_entropy,
+    soft_target_labels,
+    student_guided_target,
+    zipf_labels,
+)
 
 __all__ = [
     'activation_attention',
@@ -46,17 +55,21 @@ __all__ = [
     'cross_attention',
     'cross_image_loss',
     'dense_binary_kl',
+    'designed_distribution',
     'dice_diversity',
     'distribution_kl',
     'enqueue',
+    'expected_calibration_error',
     'foreground_masks',
     'giou_loss',
     'kl_divergence',
     'label_error',
     'log_distributions',
     'log_iou_loss',
+    'masked_log_softmax',
     'memory_loss',
     'mimic_loss',
+    'negative_log_likelihood',
     'one_hot_pixels',
     'pad_boxes',
     'pair_divergence',
@@ -68,11 +81,15 @@ __all__ = [
     'random_embeddings',
     'region_means',
     'resize_labels',
+    'soft_cross_entropy',
+    'soft_target_labels',
     'spatial_attention',
     'spatial_masked_loss',
     'standardize',
+    'student_guided_target',
     'token_masks',
     'valuable_region',
     'variation_loss',
     'weighted_squares',
+    'zipf_labels',
 ]

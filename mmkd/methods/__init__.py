@@ -3,7 +3,9 @@ from mmkd.methods.at import AT
 from mmkd.methods.base import Method
 from mmkd.methods.cirkd import CIRKD
 from mmkd.methods.cross_kd import CrossKD
+from mmkd.methods.cs_kd import CSKD
 from mmkd.methods.cwd import CWD
+from mmkd.methods.dlb import DLB
 from mmkd.methods.feature_mimic import FeatureMimic
 from mmkd.methods.fgd import FGD
 from mmkd.methods.ifvd import IFVD
@@ -14,20 +16,28 @@ from mmkd.methods.maskd import MasKD
 from mmkd.methods.mgd import MGD
 from mmkd.methods.patchmix_simulation_kd import PatchMixSimulationKD
 from mmkd.methods.pkd import PKD
+from mmkd.methods.progressive_self_kd import ProgressiveSelfKD
 from mmkd.methods.schedule import Schedule
 from mmkd.methods.skd import SKD
+from mmkd.methods.snapshot_self_kd import SnapshotSelfKD
+from mmkd.methods.stochastic_self_kd import StochasticSelfKD
+from mmkd.methods.teacher_free_kd import TeacherFreeKD
+from mmkd.methods.uskd import USKD
 
 __all__ = [
     'ACAM',
     'AT',
     'CIRKD',
+    'CSKD',
     'CWD',
+    'DLB',
     'FGD',
     'IFVD',
     'LD',
     'MGD',
     'PKD',
     'SKD',
+    'USKD',
     'CrossKD',
     'FeatureMimic',
     'InstanceKD',
@@ -35,5 +45,9 @@ __all__ = [
     'MasKD',
     'Method',
     'PatchMixSimulationKD',
+    'ProgressiveSelfKD',
     'Schedule',
+    'SnapshotSelfKD',
+    'StochasticSelfKD',
+    'TeacherFreeKD',
 ]

@@ -98,6 +98,25 @@ class Method(nn.Module):
             ConfigError: The tensors do not fit.
         """
 
+    def check(self, student: nn.Module, mixer: nn.Module | None) -> None:
+        """Refuse students and mixers that the method cannot work with. Called once, at the end.
+
+        Args:
+            student: The student.
+            mixer: The batch mixer, or None.
+
+        Raises:
+            ConfigError: The method cannot work with them.
+        """
+
+    def prepare(self, student: nn.Module, view: View) -> None:
+        """Do what has to precede the student's own forward pass. Called in each active step.
+
+        Args:
+            student: The student.
+            view: What this step looks at.
+        """
+
     def build_adapters(self, student: Tensors, teacher: Tensors) -> nn.ModuleList:
         """Return one adapter for each pair of maps.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mmkd.utils import ConfigError, did_you_mean
+from mmkd.utils import ConfigError, did_you_mean, epoch_progress
 
 
 @dataclass(frozen=True)
@@ -89,3 +89,25 @@ class Schedule:
         if self.decay == 'cosine':
             left = 0.5 - 0.5 * math.cos(math.pi * left)
         return self.value * left
+
+
+def progressive(alpha: float, key: str) -> tuple[int, float]:
+    """Return the current epoch, counted from 0, and ``α_t = α_T · t / E`` in epoch t of E.
+
+    Args:
+        alpha: α_T, reached in the last epoch.
+        key: Config key of the method, for the error.
+
+    Raises:
+        ConfigError: The training does not count epochs.
+    """
+    epoch, epochs = epoch_progress()
+    if epochs is None:  # outside of a Runner
+        return epoch, alpha
+    if epochs < 2:
+        raise ConfigError(
+            'train_cfg',
+            f'{key} learns from the epoch before: it needs a loop over epochs (by_epoch=True) and '
+            'at least two of them',
+        )
+    return epoch, alpha * (epoch + 1) / epochs

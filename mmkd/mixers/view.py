@@ -92,8 +92,8 @@ class View:
         if not self.parts or self.teacher_on_mixed:
             return teacher
         if teacher.ndim == 2:
-            weights = [share[:, None] for share in self.shares()]
-        elif teacher.ndim == 4:
+            return self.mixture(teacher)
+        if teacher.ndim == 4:
             weights = self.resized(tuple(teacher.shape[-2:]))
         else:
             raise ValueError(
@@ -103,6 +103,25 @@ class View:
         mixed = torch.zeros_like(teacher)
         for part, weight in zip(self.parts, weights):
             mixed += weight.to(teacher) * teacher[part.source]
+        return mixed
+
+    def mixture(self, vectors: Tensor) -> Tensor:
+        """Mix vectors of the clean images by the area share of each source.
+
+        Unlike :meth:`simulate` it does so whatever the teacher has seen: it is for labels, and for
+        what is remembered of the clean images.
+
+        Args:
+            vectors: (N, C), a row for each clean image.
+
+        Returns:
+            Tensor of the same shape; ``vectors`` itself without mixing.
+        """
+        if not self.parts:
+            return vectors
+        mixed = torch.zeros_like(vectors)
+        for part, share in zip(self.parts, self.shares()):
+            mixed += share[:, None].to(vectors) * vectors[part.source]
         return mixed
 
     def shares(self) -> list[Tensor]:

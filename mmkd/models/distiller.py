@@ -122,6 +122,7 @@ class Distiller(nn.Module):
                 gather(method.teacher_taps, read_teacher),
                 self.teachers,
             )
+            method.check(student, self.mixer)
             if method.schedule.value == 0:  # never used: not even zeros among the gradients,
                 method.requires_grad_(False)  # which would round a clipped norm differently
 
@@ -159,6 +160,8 @@ class Distiller(nn.Module):
         if self.mixer is not None:
             view = self.mixer.mix(inputs, data_samples, progress()[0])
         read = self._read_teachers(active, view)
+        for method in active.values():
+            method.prepare(student, view)
         with self.reader.open(student):
             losses = loss(view.inputs, view.data_samples)
         tapped = {tap: [t.float() for t in kept] for tap, kept in self.reader.take().items()}

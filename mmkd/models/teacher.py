@@ -13,6 +13,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 import mmkd
 from mmkd.models.renormalize import Renormalizer
@@ -79,6 +80,8 @@ class Teacher:
         self.model.requires_grad_(False).eval().to(self.dtype)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.model.to(memory_format=self.memory_format)
+        #: Whether dropout and drop-path act; everything else is in eval mode always.
+        self.dropout = False
         self.renormalize: Renormalizer | None = None
         self.reader: TapReader | None = None
 
@@ -102,6 +105,9 @@ class Teacher:
         """
         assert self.reader is not None, 'open_taps() comes first'
         self.model.eval()  # somebody may hold a reference and have called train()
+        if self.dropout:
+            for module in self.dropouts():
+                module.train()
         if self.renormalize is not None:
             inputs = self.renormalize(inputs, data_samples)
         with (
@@ -113,6 +119,16 @@ class Teacher:
         if self.reader.calls is None:
             self.reader.measured()
         return detached(self.reader.take())
+
+    def dropouts(self) -> list[nn.Module]:
+        """Return the modules that drop something at random with a probability above 0."""
+        found = []
+        for module in self.model.modules():
+            # Drop-path is mmcv's, timm's or a package's own; all call it so.
+            name = 'drop_prob' if type(module).__name__ == 'DropPath' else 'p'
+            if (isinstance(module, _DropoutNd) or name == 'drop_prob') and getattr(module, name):
+                found.append(module)
+        return found
 
     def to(self, device: torch.device) -> None:
         """Move the weights to ``device``."""

@@ -21,8 +21,8 @@ def is_distilled(cfg: Config) -> bool:
 def plain_config(cfg: Config) -> Config:
     """Return the config of the plain student, which needs no mmkd.
 
-    The model gets its own type back; ``distill``, mmkd's hooks, its batch sampler of pairs and its
-    ``custom_imports`` go. A config without distillation is returned as a copy.
+    The model gets its own type back; ``distill``, mmkd's hooks, batch samplers, data set wrappers,
+    metrics and ``custom_imports`` go. A config without distillation is returned as a copy.
 
     Args:
         cfg: A distillation config; it is not changed.
@@ -45,6 +45,13 @@ def plain_config(cfg: Config) -> Config:
         cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not is_ours(hook)]
     if pairs_images(cfg):
         cfg.train_dataloader.pop('batch_sampler')
+    dataset: Any = (cfg.get('train_dataloader') or {}).get('dataset')
+    if is_ours(dataset) and 'dataset' in dataset:  # a wrapper
+        cfg.train_dataloader.dataset = dataset['dataset']
+    for name in ('val_evaluator', 'test_evaluator'):
+        metrics = cfg.get(name)
+        if isinstance(metrics, list) and not all(is_ours(metric) for metric in metrics):
+            cfg[name] = [metric for metric in metrics if not is_ours(metric)]
     imports = cfg.get('custom_imports')
     if imports:
         names = imports['imports']

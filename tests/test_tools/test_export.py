@@ -93,6 +93,29 @@ def test_plain_config_keeps_everything_else(workspace):
     assert cfg.model.type == 'mmkd.Distilled'
 
 
+def test_plain_config_leaves_out_what_needs_mmkd():
+    accuracy = dict(type='Accuracy', topk=(1,))
+    data = dict(type='ConcatDataset', datasets=[])
+    cfg = Config(
+        dict(
+            model=dict(type='mmkd.Distilled', student='ImageClassifier', distill=dict()),
+            custom_imports=dict(imports=['mmkd'], allow_failed_imports=False),
+            train_dataloader=dict(
+                sampler=dict(type='DefaultSampler'),
+                batch_sampler=dict(type='mmkd.PreviousBatchSampler'),
+                dataset=dict(type='mmkd.IndexedDataset', dataset=data),
+            ),
+            val_evaluator=[accuracy, dict(type='mmkd.Calibration')],
+            test_evaluator=[dict(type='mmkd.Calibration')],  # nothing would be left
+        )
+    )
+    plain = plain_config(cfg).to_dict()
+    assert plain['train_dataloader'] == dict(sampler=dict(type='DefaultSampler'), dataset=data)
+    assert plain['val_evaluator'] == [accuracy]
+    assert plain['test_evaluator'] == [dict(type='mmkd.Calibration')]
+    assert 'custom_imports' not in plain
+
+
 def test_testing_needs_no_teacher(workspace, trained):
     printed = workspace.run(
         'tools/test.py',

@@ -1,0 +1,15 @@
+# DLB. ResNet w16 on 1000 images of Fashion-MNIST, without a teacher.
+_base_ = '../students/resnet_r18-w16_fashion-mnist.py'
+custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+model = dict(
+    type='mmkd.Distilled',
+    student=_base_.model.type,
+    distill=dict(
+        methods=dict(
+            last=dict(type='mmkd.DLB', student='head.fc', tau=3.0, weight=1.0),
+        ),
+    ),
+)
+# Half of every batch are the images of the batch before, so an epoch has twice as many steps.
+train_dataloader = dict(batch_sampler=dict(type='mmkd.PreviousBatchSampler'))
+default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

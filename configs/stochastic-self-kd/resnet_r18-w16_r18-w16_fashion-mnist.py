@@ -1,0 +1,28 @@
+# Student-guided distillation from the student's own first training, with drop-path on. ResNet w16 on
+# 1000 images of Fashion-MNIST.
+_base_ = '../students/resnet-droppath_r18-w16_fashion-mnist.py'
+custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+model = dict(
+    type='mmkd.Distilled',
+    student=_base_.model.type,
+    distill=dict(
+        teacher=dict(
+            config='mmkd::teachers/resnet-droppath_r18-w16_fashion-mnist.py',
+            checkpoint='work_dirs/teachers/resnet-droppath_r18-w16_fashion-mnist/teacher.pth',
+        ),
+        inherit=('backbone', 'head'),
+        methods=dict(
+            # h and the percentile are the authors'; number of passes, drop-path and weight are ours.
+            past=dict(
+                type='mmkd.StochasticSelfKD',
+                student=dict(module='head.fc', source='input'),
+                teacher=dict(module='head.fc', source='input'),
+                passes=10,
+                scale=5.0,
+                percentile=90.0,
+                weight=1.0,
+            ),
+        ),
+    ),
+)
+default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,0 +1,7 @@
+# ResNet-18 on CIFAR-100 with label smoothing, the baseline of the methods without a teacher.
+_base_ = './resnet_r18_cifar100.py'
+model = dict(
+    head=dict(
+        loss=dict(_delete_=True, type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
+    )
+)

@@ -1,0 +1,103 @@
+"""A data set whose samples know their own number."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+from mmkd.registry import DATASETS
+from mmkd.utils import ConfigError
+
+KEY = 'train_dataloader.dataset'
+
+
+@DATASETS.register_module()
+class IndexedDataset:
+    """Give every image of nested data sets one number of its own, ``sample_idx``.
+
+    OpenMMLab's data sets number their own samples, and ``PackInputs`` keeps the number. A
+    ``ConcatDataset`` passes on the numbers of its parts, so two images get the same one. Here each
+    innermost data set gets a range of its own. Where an image appears several times in an epoch
+    (``RepeatDataset``, ``ClassBalancedDataset``) it has the same number each time, as it should.
+
+    A plain data set needs no wrapper.
+
+    Args:
+        dataset: A data set or its config.
+
+    Raises:
+        ConfigError: A wrapper inside does not tell which sample it takes.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self._first: dict[int, int] = {}  # number of the first image of each innermost data set
+        self.num_samples = 0
+        for leaf in leaves(self.dataset):
+            if id(leaf) not in self._first:
+                self._first[id(leaf)] = self.num_samples
+                self.num_samples += len(leaf)
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Meta information of the data set inside."""
+        return copy.deepcopy(self.dataset.metainfo)
+
+    def full_init(self) -> None:
+        """Do nothing: the data set inside is initialised when this one is built."""
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Return the categories of a sample, which samplers by class ask for."""
+        return self.dataset.get_cat_ids(idx)
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """Return the annotation of a sample."""
+        return self.dataset.get_data_info(idx)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, idx: int) -> Any:
+        data = self.dataset[idx]
+        sample = data['data_samples']
+        # The sample's own number and not `idx`: a data set replaces an image that it cannot read.
+        number = sample.metainfo.get('sample_idx')
+        if number is None:
+            raise ConfigError(
+                f'{KEY}.pipeline', "pack the meta key 'sample_idx' (PackInputs does by default)"
+            )
+        sample.set_metainfo(dict(sample_idx=self._first[leaf_of(self.dataset, idx)] + number))
+        return data
+
+
+def leaves(dataset: Any) -> Iterator[Any]:
+    """Yield the innermost data sets, in order, fully initialised."""
+    if hasattr(dataset, 'full_init'):
+        dataset.full_init()
+    inside = getattr(dataset, 'datasets', None) or []
+    if hasattr(dataset, 'dataset'):
+        inside = [dataset.dataset]
+    if inside and not hasattr(dataset, '_get_ori_dataset_idx'):
+        raise ConfigError(
+            f'{KEY}.dataset.type',
+            f'{type(dataset).__name__} does not tell which sample of its data set it takes, so '
+            'the samples cannot be numbered',
+        )
+    for part in inside:
+        yield from leaves(part)
+    if not inside:
+        yield dataset
+
+
+def leaf_of(dataset: Any, idx: int) -> int:
+    """Return the identity of the innermost data set that holds a sample."""
+    while hasattr(dataset, '_get_ori_dataset_idx'):
+        found = dataset._get_ori_dataset_idx(idx)
+        if hasattr(dataset, 'datasets'):
+            part, idx = found
+            dataset = dataset.datasets[part]
+        else:
+            idx = found
+            dataset = dataset.dataset
+    return id(dataset)

@@ -1,0 +1,3 @@
+from mmkd.evaluation.calibration import Calibration
+
+__all__ = ['Calibration']

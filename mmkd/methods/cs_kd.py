@@ -1,0 +1,82 @@
+"""CS-KD: class-wise self-distillation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmkd.functional import kl_divergence
+from mmkd.methods.base import Method, Tensors
+from mmkd.methods.images import (
+    check_logits,
+    class_labels,
+    refuse_batch_augments,
+    refuse_mixer,
+)
+from mmkd.mixers.view import View
+from mmkd.registry import MODELS
+from mmkd.utils import ConfigError
+
+
+@MODELS.register_module()
+class CSKD(Method):
+    """Give two images of a class the same distribution.
+
+    Every batch holds n images and, in the same order, n others of the same classes;
+
+    ``L = CE + λ τ² KL(softmax(z_partner / τ) || softmax(z / τ))``, the partner without gradient.
+
+    Use it with ``batch_sampler=dict(type='mmkd.SameClassPairBatchSampler')`` in the data loader.
+
+    Source: Yun et al., "Regularizing Class-wise Predictions via Self-knowledge Distillation", CVPR
+    2020, eq. 1-2; λ is the weight.
+
+    Args:
+        student: Tap of logits (2n, K), such as ``head.fc``.
+        tau: Temperature τ. Defaults to 4.0.
+        **kwargs: See :class:`~mmkd.methods.base.Method`.
+
+    Deviations: the authors compute the cross-entropy of the first half only, and run the partners
+    without gradient. Here the student's own head sees the whole batch, so the partners are trained
+    on too and count in its statistics.
+    """
+
+    grows = True
+
+    def __init__(self, student: Any, tau: float = 4.0, **kwargs: Any) -> None:
+        super().__init__(student, **kwargs)
+        self.tau = tau
+        self._checked = False
+
+    def configure(self, key: str) -> None:
+        """Check the temperature."""
+        super().configure(key)
+        if not self.tau > 0:
+            raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
+
+    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+        """Check the tap."""
+        check_logits(student, self.key)
+
+    def check(self, student: nn.Module, mixer: nn.Module | None) -> None:
+        """Refuse images of several classes."""
+        refuse_mixer(mixer, self.key)
+        refuse_batch_augments(student, self.key)
+
+    def forward(self, student: list[Tensor], teacher: Any, view: View) -> dict[str, Tensor]:
+        """Return ``class_wise``."""
+        logits = student[0]
+        half = len(logits) // 2
+        if not self._checked:  # once, as it waits for the device
+            labels = class_labels(view.data_samples, logits.shape[1], logits)
+            if len(logits) % 2 or not torch.equal(labels[:half], labels[half:]):
+                raise ConfigError(
+                    'train_dataloader.batch_sampler',
+                    'the second half of a batch has to be partners of the same classes in the '
+                    "same order: use dict(type='mmkd.SameClassPairBatchSampler')",
+                )
+            self._checked = True
+        partner = (logits[half:].detach() / self.tau).softmax(1)
+        return dict(class_wise=kl_divergence(logits[:half], partner, self.tau))

@@ -1,0 +1,92 @@
+"""DLB: self-distillation from the last mini-batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmkd.functional import kl_divergence
+from mmkd.methods.base import Method, Tensors
+from mmkd.methods.images import (
+    check_logits,
+    refuse_batch_augments,
+    refuse_mixer,
+    sample_indices,
+)
+from mmkd.mixers.view import View
+from mmkd.registry import MODELS
+from mmkd.utils import ConfigError
+
+SAMPLER = 'train_dataloader.batch_sampler'
+
+
+@MODELS.register_module()
+class DLB(Method):
+    """Agree with what was said of the same images one iteration ago.
+
+    Every batch holds n new images and the n images of the batch before, augmented anew; with z'
+    the logits of the earlier iteration,
+
+    ``L = CE(all 2n) + α τ² KL(softmax(z' / τ) || softmax(z / τ))``, KL over the second half.
+
+    Use it with ``train_dataloader.batch_sampler=dict(type='mmkd.PreviousBatchSampler')``. The
+    images of two batches are compared by their numbers, so a loader that does not repeat the batch
+    is an error in the second iteration.
+
+    Source: Shen et al., "Self-Distillation from the Last Mini-Batch for Consistency
+    Regularization", CVPR 2022, eq. 2-4; α is the weight.
+
+    Args:
+        student: Tap of logits (N, K), such as ``head.fc``.
+        tau: Temperature τ. Defaults to 3.0.
+        **kwargs: See :class:`~mmkd.methods.base.Method`.
+
+    Deviations: the authors' loader returns two views of each image; here the sampler repeats the
+    batch, which gives the same batches. τ is remembered from the paper, not checked. The earlier
+    logits are kept by each rank for itself and are not in the checkpoint: the first iteration of a
+    run, resumed or not, has cross-entropy only.
+    """
+
+    grows = True
+
+    def __init__(self, student: Any, tau: float = 3.0, **kwargs: Any) -> None:
+        super().__init__(student, **kwargs)
+        self.tau = tau
+        self._numbers: list[int] | None = None  # of the images whose logits are kept
+        self._logits: Tensor | None = None  # (n, K)
+
+    def configure(self, key: str) -> None:
+        """Check the temperature."""
+        super().configure(key)
+        if not self.tau > 0:
+            raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
+
+    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+        """Check the tap."""
+        check_logits(student, self.key)
+
+    def check(self, student: nn.Module, mixer: nn.Module | None) -> None:
+        """Refuse images that are mixed differently in two iterations."""
+        refuse_mixer(mixer, self.key)
+        refuse_batch_augments(student, self.key)
+
+    def forward(self, student: list[Tensor], teacher: Any, view: View) -> dict[str, Tensor]:
+        """Return ``consistency``; 0 in the first iteration."""
+        logits = student[0]
+        numbers = sample_indices(view.data_samples)
+        if self._logits is None:
+            new, loss = len(numbers), logits.sum() * 0.0
+        else:
+            old = len(self._logits)
+            new = len(numbers) - old
+            if new < 1 or numbers[new:] != self._numbers:
+                raise ConfigError(
+                    SAMPLER,
+                    'the second half of a batch has to be the images of the batch before: use '
+                    "dict(type='mmkd.PreviousBatchSampler')",
+                )
+            before = (self._logits / self.tau).softmax(1)
+            loss = kl_divergence(logits[new:], before, self.tau)
+        self._numbers, self._logits = numbers[:new], logits[:new].detach()
+        return dict(consistency=loss)

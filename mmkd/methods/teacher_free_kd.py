@@ -1,0 +1,80 @@
+"""Teacher-free distillation with a designed teacher (Tf-KD_reg)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmkd.functional import designed_distribution, soft_cross_entropy
+from mmkd.methods.base import Method, Tensors
+from mmkd.methods.images import check_logits, class_labels
+from mmkd.mixers.view import View
+from mmkd.registry import MODELS
+from mmkd.utils import ConfigError
+
+
+@MODELS.register_module()
+class TeacherFreeKD(Method):
+    """Distil a virtual teacher that is always right: a softened, designed distribution.
+
+    ``u = softmax(d / τ)``, ``d_y = a``, ``d_k = (1 - a) / (K - 1)`` for ``k ≠ y``, and
+
+    ``L = (1 - α) CE(z, y) + α KL(u || softmax(z))``
+
+    The student's head computes ``CE(z, y)`` itself, so this method adds ``α (KL - CE)``, which
+    makes the sum the published loss. It may be negative.
+
+    Source: Yuan et al., "Revisiting Knowledge Distillation via Label Smoothing Regularization",
+    CVPR 2020, section 5; the temperature divides probabilities, not logits, and the student has
+    none, as in the authors' code.
+
+    Args:
+        student: Tap of logits (N, K), such as ``head.fc``.
+        alpha: Share α of the virtual teacher. Defaults to 0.1.
+        tau: Temperature τ. Defaults to 20.0.
+        correct_prob: Probability a of the right class. Defaults to 0.99.
+        **kwargs: See :class:`~mmkd.methods.base.Method`.
+
+    Deviations: the authors' code takes the mean of KL over classes and multiplies by 100, which on
+    CIFAR-100 is the mean over images used here. For mixed images d is mixed like the labels.
+    """
+
+    def __init__(
+        self,
+        student: Any,
+        alpha: float = 0.1,
+        tau: float = 20.0,
+        correct_prob: float = 0.99,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(student, **kwargs)
+        self.alpha = alpha
+        self.tau = tau
+        self.correct_prob = correct_prob
+
+    def configure(self, key: str) -> None:
+        """Check the arguments."""
+        super().configure(key)
+        if not 0 < self.alpha <= 1:
+            raise ConfigError(f'{key}.alpha', f'is above 0 and at most 1, not {self.alpha}')
+        if not self.tau > 0:
+            raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
+        if not 0 < self.correct_prob <= 1:
+            raise ConfigError(
+                f'{key}.correct_prob', f'is above 0 and at most 1, not {self.correct_prob}'
+            )
+
+    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+        """Check the tap."""
+        check_logits(student, self.key)
+
+    def forward(self, student: list[Tensor], teacher: Any, view: View) -> dict[str, Tensor]:
+        """Return ``tf``, α (KL - CE)."""
+        logits = student[0]
+        labels = class_labels(view.data_samples, logits.shape[1], logits)
+        target = designed_distribution(labels, self.correct_prob, self.tau)
+        entropy = -torch.special.xlogy(target, target).sum(1).mean()
+        divergence = soft_cross_entropy(logits, target) - entropy
+        return dict(tf=self.alpha * (divergence - soft_cross_entropy(logits, labels)))

@@ -1,0 +1,27 @@
+"""Rows of all processes."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.dist import all_gather, get_world_size
+from torch import Tensor
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Concatenate the rows of all processes, in the order of their ranks.
+
+    Args:
+        rows: (N, …) without gradient; N may differ between the ranks and may be 0.
+
+    Returns:
+        The same tensor on every rank; ``rows`` itself where there is one process.
+    """
+    if get_world_size() == 1:
+        return rows
+    # Collectives need equal shapes, and the last batch of an epoch may be shorter on one rank.
+    counts = [int(c) for c in all_gather(torch.tensor([len(rows)], device=rows.device))]
+    if not any(counts):
+        return rows
+    padded = rows.new_zeros(max(counts), *rows.shape[1:])
+    padded[: len(rows)] = rows
+    return torch.cat([kept[:n] for kept, n in zip(all_gather(padded), counts, strict=True)])

@@ -1,0 +1,153 @@
+"""What methods remember and average is the same on two gloo ranks as in one process."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.logging import MessageHub
+from mmengine.model import MMDistributedDataParallel
+from test_ddp import TIMEOUT
+from tiny_models import make_student, preprocessed
+from torch import nn
+from views import random
+
+from mmkd.cli.launch import leave_process_group
+from mmkd.methods.prediction_table import PredictionTable
+
+EPOCHS = 3
+TAPS = dict(logits='head.fc', feature=dict(module='backbone.layer3', levels=(-1,)))
+
+
+def student() -> nn.Module:
+    """Return a student without statistics over the batch."""
+    model = make_student(
+        'cls',
+        methods=dict(
+            past=dict(
+                type='mmkd.ProgressiveSelfKD', student='head.fc', num_samples=8, dtype='fp32'
+            ),
+            uskd=dict(type='mmkd.USKD', student=TAPS, sync_mean=True),
+        ),
+    )
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+    return model
+
+
+def steps(model: nn.Module, part: slice, wrapped: nn.Module | None = None) -> list[dict]:
+    """Train for some epochs of two batches of four; return gradients and tables of every step."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    hub = MessageHub.get_current_instance()
+    hub.update_info('max_epochs', EPOCHS)
+    seen = []
+    for epoch in range(EPOCHS):
+        hub.update_info('epoch', epoch)
+        for batch in range(2):
+            inputs, samples = preprocessed(model, 'cls', num=4, size=32, seed=2 * epoch + batch)
+            for i, sample in enumerate(samples):
+                sample.set_metainfo(dict(sample_idx=4 * batch + i))
+                sample.set_gt_label(i % 3)
+            losses = (wrapped or model)(inputs[part], samples[part], mode='loss')
+            optimizer.zero_grad()
+            sum(v for k, v in losses.items() if 'loss' in k).backward()
+            found = {k: p.grad.clone() for k, p in model.named_parameters()}
+            found['table'] = model.distiller.methods['past'].table.current.clone()
+            found['previous'] = model.distiller.methods['past'].table.previous.clone()
+            seen.append(found)
+            optimizer.step()
+    return seen
+
+
+def uneven(rank: int) -> list[torch.Tensor]:
+    """Write batches of which one rank has fewer images, or none; return the tables."""
+    found = []
+    for top_k in (None, 2):
+        table = PredictionTable(8, 3, top_k)
+        table.begin(0)
+        for step, parts in enumerate((([0, 1, 2], [2, 5]), ([], [7, 0]), ([], []), ([6], [6]))):
+            numbers = torch.tensor(parts[rank], dtype=torch.long)
+            probs = random(len(numbers), 3, seed=10 * step + rank).softmax(1)
+            table.write(numbers, probs, numbers % 3)
+        found += [table.current, table.labels, table.clashes]
+    return found
+
+
+def work(rank: int, folder: str, port: int) -> None:
+    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    limit = timedelta(seconds=TIMEOUT)
+    torch.distributed.init_process_group('gloo', rank=rank, world_size=2, timeout=limit)
+    model = student()
+    wrapped = MMDistributedDataParallel(
+        model, broadcast_buffers=False, find_unused_parameters=False
+    )
+    seen = steps(model, slice(2 * rank, 2 * rank + 2), wrapped)
+    torch.save((seen, uneven(rank)), f'{folder}/rank{rank}.pt')
+
+
+@pytest.fixture(scope='module')
+def both_ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('ddp')
+    with socket.socket() as sock:
+        sock.bind(('127.0.0.1', 0))
+        port = sock.getsockname()[1]
+    processes = []
+    for rank in (0, 1):
+        with open(folder / f'log{rank}.txt', 'w') as log:
+            arguments = [sys.executable, __file__, str(rank), str(folder), str(port)]
+            processes.append(subprocess.Popen(arguments, stdout=log, stderr=log))
+    try:
+        codes = [process.wait(timeout=2 * TIMEOUT) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    logs = [Path(folder / f'log{rank}.txt').read_text()[-3000:] for rank in (0, 1)]
+    assert codes == [0, 0], '\n'.join(logs)
+    return [torch.load(folder / f'rank{rank}.pt') for rank in (0, 1)]
+
+
+@pytest.mark.ddp
+def test_two_processes_equal_one(both_ranks):
+    (first, _), (second, _) = both_ranks
+    expected = steps(student(), slice(None))
+    for step, (a, b, one) in enumerate(zip(first, second, expected, strict=True)):
+        assert a.keys() == b.keys() == one.keys()
+        for name, value in a.items():
+            assert torch.equal(value, b[name]), name
+            torch.testing.assert_close(
+                value,
+                one[name],
+                rtol=1e-3,
+                atol=1e-5,
+                msg=lambda m, name=name, step=step: f'{name} in step {step}: {m}',
+            )
+    assert expected[-1]['previous'].sum(1).min() > 0.99
+
+
+@pytest.mark.ddp
+def test_ranks_with_fewer_images_or_none(both_ranks):
+    (_, first), (_, second) = both_ranks
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    rows = first[0]
+    seed = {0: (11, 1), 1: (0, 1), 2: (1, 0), 5: (1, 1), 7: (11, 0), 6: (31, 0)}
+    for number in range(8):
+        if number not in seed:
+            assert not rows[number].any()
+            continue
+        source, place = seed[number]
+        count = {0: 3, 1: 2, 11: 2, 31: 1}[source]
+        probs = random(count, 3, seed=source).softmax(1)[place]
+        torch.testing.assert_close(rows[number].double(), probs, rtol=1e-3, atol=1e-3)
+
+
+if __name__ == '__main__':
+    work(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    leave_process_group()

@@ -1,0 +1,146 @@
+"""StochasticSelfKD against loops over images and passes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from tiny_models import make_student, model_config, preprocessed, teacher_config
+from views import mixed_view, plain_view, random
+
+from mmkd.functional import student_guided_target
+from mmkd.methods import StochasticSelfKD
+from mmkd.models.taps import Tap
+from mmkd.utils import ConfigError
+
+TAP = dict(module='head.fc', source='input')
+
+
+def naive_target(student, passes, scale, percentile) -> list[list[float]]:
+    result = []
+    for n in range(len(student)):
+        products = [sum(a * b for a, b in zip(student[n], p[n])) / scale for p in passes]
+        exponents = [math.exp(x - max(products)) for x in products]
+        attention = [e / sum(exponents) for e in exponents]
+        place = percentile / 100 * (len(passes) - 1)
+        low, ordered = int(place), sorted(attention)
+        high = min(low + 1, len(passes) - 1)
+        threshold = ordered[low] + (place - low) * (ordered[high] - ordered[low])
+        kept = [a if a >= threshold - 1e-15 else 0.0 for a in attention]
+        row = [
+            sum(a * p[n][c] for a, p in zip(kept, passes)) / sum(kept)
+            for c in range(len(student[n]))
+        ]
+        result.append(row)
+    return result
+
+
+@pytest.mark.parametrize('percentile', [0.0, 50.0, 90.0, 100.0])
+@pytest.mark.parametrize('passes', [2, 10])
+def test_the_target_equals_loops(passes, percentile):
+    student, teachers = random(3, 4), random(passes, 3, 4, seed=1)
+    found = student_guided_target(student, teachers, 5.0, percentile)
+    expected = naive_target(student.tolist(), teachers.tolist(), 5.0, percentile)
+    torch.testing.assert_close(found, torch.tensor(expected).double())
+
+
+class Passes:
+    """Stands for a teacher: a list of embeddings, one after the other."""
+
+    key = 'model.distill.teacher'
+    dropout = False
+
+    def __init__(self, embeddings, dropouts=('one',)) -> None:
+        self.embeddings = list(embeddings)
+        self.dropouts = lambda: list(dropouts)
+
+    def __call__(self, inputs, samples):
+        return {Tap('b'): [self.embeddings.pop(0)]}
+
+
+def made(teacher, student, **arguments):
+    method = StochasticSelfKD('a', 'b', **arguments)
+    method.configure('model.distill.methods.m')
+    method.build([student], [student], {'': teacher})
+    return method
+
+
+@pytest.mark.parametrize('mixed', [False, True])
+def test_the_loss_equals_loops(mixed):
+    student, passes = random(3, 4).requires_grad_(), random(4, 3, 4, seed=1)
+    teacher = Passes(passes[1:])
+    method = made(teacher, student, passes=4, percentile=60.0)
+    assert teacher.dropout
+    view = mixed_view(3) if mixed else plain_view(3)
+    loss = method.run([student], [passes[0]], view)['guided']
+    simulated = [view.simulate(p).tolist() for p in passes]
+    target = naive_target(student.tolist(), simulated, 5.0, 60.0)
+    rows = zip(student.tolist(), target)
+    expected = sum((a - b) ** 2 for own, wanted in rows for a, b in zip(own, wanted)) / 12
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-6)
+    (gradient,) = torch.autograd.grad(loss, student)
+    wanted = 2 * (student.detach() - torch.tensor(target)) / 12
+    torch.testing.assert_close(gradient, wanted.double())
+
+
+def test_no_dropout_and_dropout_behind_the_tap():
+    student = random(3, 4)
+    with pytest.raises(ConfigError, match=r'teacher\.config.*dropout'):
+        made(Passes([], dropouts=()), student)
+    # Equal passes may be chance, once.
+    method = made(Passes([student] * 10), student, passes=2)
+    for _ in range(9):
+        method.run([student], [student], plain_view(3))
+    with pytest.raises(ConfigError, match='behind the tap'):
+        method.run([student], [student], plain_view(3))
+    method = made(Passes([student + 1] + [student] * 10), student, passes=2)
+    for _ in range(11):
+        method.run([student], [student], plain_view(3))
+
+
+@pytest.mark.parametrize(
+    'arguments', [dict(passes=1), dict(passes=2.0), dict(scale=0.0), dict(percentile=101.0)]
+)
+def test_bad_arguments(arguments):
+    with pytest.raises(ConfigError, match=next(iter(arguments))):
+        StochasticSelfKD('a', 'b', **arguments).configure('m')
+    with pytest.raises(ConfigError, match='student'):
+        StochasticSelfKD(['a', 'b'], 'b').configure('m')
+
+
+def dropping(width: int = 4) -> dict:
+    # Branches that start at zero would make dropping them invisible.
+    extra = dict(drop_path_rate=0.5, zero_init_residual=False)
+    return dict(backbone=dict(model_config('cls', width)['backbone'], **extra))
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_a_step_of_a_student_that_starts_from_its_teacher(dtype, tmp_path):
+    model = make_student(
+        'cls',
+        teacher=teacher_config('cls', tmp_path, width=4, **dropping()),
+        inherit=('backbone', 'head'),
+        methods=dict(past=dict(type='mmkd.StochasticSelfKD', student=TAP, teacher=TAP, passes=3)),
+    )
+    teacher = model.distiller.teachers['']
+    inputs, samples = preprocessed(model, 'cls')
+    with torch.autocast('cpu', dtype=dtype):
+        losses = model(inputs, samples, mode='loss')
+    loss = losses['distill.past.loss_guided']
+    assert loss.dtype == torch.float32 and loss.isfinite() and loss > 0
+    loss.backward()
+    assert any(p.grad is not None and p.grad.any() for p in model.backbone.parameters())
+    assert all(p.grad is None for p in teacher.model.parameters())
+    training = {type(m).__name__ for m in teacher.model.modules() if m.training}
+    assert training == {'DropPath'}  # BatchNorm is in eval mode
+    assert torch.equal(teacher.model.head.fc.weight, model.head.fc.weight)
+
+
+def test_a_teacher_without_dropout_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r'model\.distill\.teacher\.config'):
+        make_student(
+            'cls',
+            teacher=teacher_config('cls', tmp_path, width=4),
+            methods=dict(past=dict(type='mmkd.StochasticSelfKD', student=TAP, teacher=TAP)),
+        )
