@@ -17,7 +17,8 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / 'configs'
 TASKS = dict(mmdet='det', mmseg='seg', mmpretrain='cls')
-# Arguments of OpenMMLab modules that are widths; in a tiny model they are divided by SCALE.
+# Arguments of OpenMMLab modules that are widths, or groups of a width; in a tiny model they are
+# divided by SCALE.
 WIDTHS = (
     'base_channels',
     'channels',
@@ -25,6 +26,7 @@ WIDTHS = (
     'feat_channels',
     'in_channels',
     'mid_channels',
+    'num_groups',
     'out_channels',
     'stem_channels',
 )
