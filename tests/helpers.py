@@ -20,7 +20,8 @@ from mmkd.utils.plain import find as find
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / 'configs'
 TASKS = dict(mmdet='det', mmseg='seg', mmpretrain='cls')
-# Arguments of OpenMMLab modules that are widths; in a tiny model they are divided by SCALE.
+# Arguments of OpenMMLab modules that are widths, or groups of a width; in a tiny model they are
+# divided by SCALE.
 WIDTHS = (
     'base_channels',
     'channels',
@@ -29,6 +30,7 @@ WIDTHS = (
     'feat_channels',
     'in_channels',
     'mid_channels',
+    'num_groups',
     'out_channels',
     'stem_channels',
 )

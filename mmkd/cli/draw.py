@@ -83,7 +83,8 @@ def draw_sample(
         sample: A data sample of mmdet, mmseg or mmpretrain. None draws the image alone.
         palette: Names and colours of the classes.
         side: ``'gt'`` for the labels, ``'pred'`` for the predictions. Defaults to ``'gt'``.
-        score: Boxes that are predicted with a smaller score are left out. Defaults to 0.3.
+        score: Boxes that are predicted with a smaller score are left out, and so are those that
+            lie on a box with a greater one, of whatever class. Defaults to 0.3.
     """
     axes.imshow(image, interpolation='nearest')
     axes.set(
@@ -99,9 +100,30 @@ def draw_sample(
         instances = sample.get(f'{side}_instances')
         if 'scores' in instances:
             instances = instances[instances.scores > score]
+            instances = instances[most_confident(instances.bboxes, instances.scores)]
         draw_instances(axes, instances, palette)
     if f'{side}_score' in sample or f'{side}_label' in sample:
         draw_class(axes, sample, palette, side)
+
+
+def most_confident(boxes: Tensor, scores: Tensor, iou: float = 0.5) -> Tensor:
+    """Return the indices of the boxes that lie on no box with a greater score.
+
+    Detectors suppress boxes per class, so that one object may have several.
+
+    Args:
+        boxes: Corners x1, y1, x2, y2 in pixels, (N, 4).
+        scores: Their scores, (N,).
+        iou: Boxes that overlap by more than this lie on each other. Defaults to 0.5.
+
+    Returns:
+        Indices, ascending in score, so that the most confident is drawn last, (M,).
+    """
+    from mmcv.ops import nms
+
+    if not len(boxes):
+        return torch.zeros(0, dtype=torch.long)
+    return nms(boxes.float().cpu(), scores.float().cpu(), iou)[1].flip(0)
 
 
 def draw_instances(axes: Axes, instances: Any, palette: Palette, ignored: bool = False) -> None:

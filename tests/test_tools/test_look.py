@@ -13,7 +13,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 from mmkd.cli.browse import browse
-from mmkd.cli.draw import denormalize, sources_of
+from mmkd.cli.draw import denormalize, most_confident, sources_of
 from mmkd.cli.list_taps import list_taps
 from mmkd.cli.teacher_alone import teacher_run_config
 from mmkd.mixers import MixUp, Part, PatchMix, View
@@ -167,3 +167,9 @@ def test_sources_are_named():
         parts = [Part(source, weight.expand(2, 1, 8, 8)) for source, weight in drawn]
         view = View(torch.zeros(2, 3, 8, 8), None, torch.zeros(2, 3, 8, 8), None, parts)
         assert 'image 1' in sources_of(view, 0)
+
+
+def test_one_box_for_one_object():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [50, 50, 60, 60]])
+    assert most_confident(boxes, torch.tensor([0.4, 0.9, 0.7])).tolist() == [2, 1]
+    assert most_confident(boxes[:0], torch.zeros(0)).tolist() == []
