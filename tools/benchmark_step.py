@@ -17,7 +17,7 @@ from mmkd.cli.launch import run_tool
 def parse_args() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('configs', nargs='+', help='paths of distillation configs')
+    parser.add_argument('configs', nargs='+', help='paths of distillation configs or of studies')
     parser.add_argument('--device', default='cpu', help='cpu or cuda')
     parser.add_argument('--size', type=int, nargs=2, default=(320, 320), metavar=('H', 'W'))
     parser.add_argument('--batch-size', type=int, default=2)

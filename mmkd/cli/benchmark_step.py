@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
@@ -138,7 +139,8 @@ def benchmark(
     """Measure the distillation steps of configs that share a student.
 
     Args:
-        configs: Paths of distillation configs. Each plain student is measured once.
+        configs: Paths of distillation configs, or of studies (``.yml``), whose rows with a teacher
+            or a mixer are measured. Each plain student is measured once.
         device: ``'cpu'`` or ``'cuda'``. Defaults to ``'cpu'``.
         size: Height and width of the images. Defaults to (320, 320).
         batch_size: Images per step. Defaults to 2.
@@ -158,15 +160,12 @@ def benchmark(
     where = torch.device(device)
     groups: dict[str, list[Candidate]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for index, path in enumerate(configs):
+        for index, (name, path, own_options) in enumerate(rows_of(configs)):
             cfg = Config.fromfile(path)
-            cfg.merge_from_dict(dict(options or {}))
-            if not is_distilled(cfg):
-                raise ConfigError('config', f'{path} is no distillation config')
+            cfg.merge_from_dict({**own_options, **(options or {})})
             parts = Path(folder) / str(index)
             parts.mkdir()
             bench = Bench(cfg, where, size, batch_size, amp, parts)
-            name = f'{Path(path).parent.name}/{Path(path).stem}'
             found = bench.candidates(name)
             group = groups.setdefault(repr(bench.plain_cfg.model), found[:1])
             group += found[1:]
@@ -187,6 +186,24 @@ def benchmark(
             for c in group
         ]
     return rows
+
+
+def rows_of(paths: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield name, config and options of every distillation step that is to be measured.
+
+    Raises:
+        ConfigError: A config is none of distillation.
+    """
+    for path in paths:
+        if Path(path).suffix in ('.yml', '.yaml'):
+            for row in yaml.safe_load(Path(path).read_text())['rows']:
+                options = row.get('options', {})
+                if is_distilled(Config.fromfile(row['config'])) and options.get(KEY, True):
+                    yield row['name'], row['config'], options
+        elif is_distilled(Config.fromfile(path)):
+            yield f'{Path(path).parent.name}/{Path(path).stem}', path, {}
+        else:
+            raise ConfigError('config', f'{path} is no distillation config')
 
 
 def print_rows(rows: list[dict[str, Any]], console: Console | None = None) -> None:

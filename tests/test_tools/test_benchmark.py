@@ -6,9 +6,13 @@ import json
 
 import pytest
 import torch
+import yaml
+from helpers import CONFIGS
 from torch import nn
 
+from mmkd.cli.benchmark_step import rows_of
 from mmkd.cli.measure import Candidate, clocks, measure, saved_bytes
+from mmkd.utils import ConfigError
 
 
 def step_of(model, inputs):
@@ -78,3 +82,23 @@ def test_the_tool(workspace):
     # The mimic keeps the tapped maps and little else.
     assert plain['saved_mib'] < distilled['saved_mib'] < 2 * plain['saved_mib']
     assert set(distilled['parts']) == {'teacher', 'methods', 'backward', 'optimizer'}
+
+
+def test_the_rows_of_a_study_are_measured_with_their_options(tmp_path):
+    config = str(CONFIGS / 'kd/retinanet-mimic_r18_r18-w16_bccd.py')
+    plain = str(CONFIGS / 'students/retinanet_r18-w16_bccd.py')
+    study = tmp_path / 'study.yml'
+    options = {'model.distill.methods.feature.weight': 2.0}
+    rows = [
+        dict(name='plain', config=plain),
+        dict(name='plain again', config=config, options={'model.distill': None}),
+        dict(name='twice', config=config, options=options),
+    ]
+    study.write_text(yaml.safe_dump(dict(rows=rows)))
+    found = list(rows_of([str(study), config]))
+    assert found == [
+        ('twice', config, options),
+        ('kd/retinanet-mimic_r18_r18-w16_bccd', config, {}),
+    ]
+    with pytest.raises(ConfigError, match='is no distillation config'):
+        list(rows_of([plain]))
