@@ -13,5 +13,5 @@ model = dict(
         anchor_generator=dict(octave_base_scale=2),
     )
 )
-# Short runs from scratch on easy pictures: faster than the schedule's own rate.
+# A greater rate than the schedule's, for few iterations from scratch.
 optim_wrapper = dict(optimizer=dict(lr=0.003))

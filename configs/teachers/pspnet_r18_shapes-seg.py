@@ -5,5 +5,5 @@ _base_ = [
     '../_base_/seg_runtime.py',
 ]
 model = dict(decode_head=dict(num_classes=6))
-# Short runs from scratch on easy pictures: faster than the schedule's own rate.
+# A greater rate than the schedule's, for few iterations from scratch.
 optim_wrapper = dict(optimizer=dict(lr=0.003))
