@@ -216,6 +216,8 @@ def draw_borders(axes: Axes, view: View, index: int) -> None:
 
 def sources_of(view: View, index: int) -> str:
     """Word what one mixed image is made of."""
+    if not view.parts and view.pairs is None:
+        return 'not mixed'
     if not view.parts:
         assert view.pairs is not None
         return f'{float(view.pairs.swapped[index].float().mean()):.0%} from objects of other images'
