@@ -9,7 +9,8 @@ model = dict(
             config='mmkd::teachers/resnet_r18-w32_shapes-cls.py',
             checkpoint='work_dirs/teachers/resnet_r18-w32_shapes-cls/teacher.pth',
         ),
-        mixer=dict(type='mmkd.PatchMix', patch_size=4, num_images=2, prob=0.5),
+        # Quarters of the 32 pixels, chosen on val with seed 10: 60.4 top-1, and 54.9 with 4 pixels.
+        mixer=dict(type='mmkd.PatchMix', patch_size=16, num_images=2, prob=0.5),
         methods=dict(
             pskd=dict(
                 type='mmkd.PatchMixSimulationKD',
