@@ -144,6 +144,7 @@ def test_teacher(path):
 
 
 @every_file
+@pytest.mark.slow
 def test_builds_steps_saves(path, tmp_path):
     skip_without_packages(path)
     cfg = Config.fromfile(path)
