@@ -1,4 +1,4 @@
-"""Pages whose configs are there to be copied: they are run."""
+"""Pages: what they name exists, and the config that is there to be copied is run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,18 @@ from helpers import ROOT
 from mmengine.config import Config
 
 from mmkd.models.teacher import load_config
+
+PAGES = [ROOT / 'README.md', *ROOT.glob('docs/**/*.md'), *ROOT.glob('configs/*/README.md')]
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_a_page_names_exists(page):
+    text = page.read_text()
+    paths = re.findall(r'`((?:mmkd|tests|configs|tools|docs)/[^`\s{}…<>]*)`', text)
+    assert not [path for path in paths if not list(ROOT.glob(path.rstrip('/').partition('::')[0]))]
+    links = re.findall(r'\]\(([^)#]+)(?:#[^)]*)?\)', text)
+    local = [link for link in links if '://' not in link]
+    assert not [link for link in local if not (page.parent / link).exists()]
 
 
 @pytest.mark.slow
