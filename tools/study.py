@@ -1,8 +1,17 @@
 """Run the rows of a study with several seeds and tabulate mean ± standard deviation.
 
-A study is a YAML file (configs/studies/*.yml): a teacher recipe, stages that some rows need, a list
-of rows (a config and options each), a metric. Finished runs are skipped, so the same command
-continues a study.
+A study is a YAML file (configs/studies/*.yml) with these keys:
+
+- rows: a list of names with a config each, and options as --cfg-options takes them;
+- metric, scale: what is tabulated for val and test, and by what it is multiplied (1);
+- also: more metrics, tabulated for the last split only;
+- teacher: recipe of the teacher, trained first; none without;
+- stages: configs that some rows need trained first, such as masks;
+- options: options of all rows, before their own;
+- _base_: another study, whose keys are inherited.
+
+Finished runs are skipped, so the same command continues a study. "peak MiB" is the largest resident
+set of the training process, the median over the seeds.
 """
 
 import argparse
@@ -16,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import yaml
+from mmengine.config import Config
 
 from mmkd.cli.launch import run_tool
 from mmkd.utils import ConfigError
@@ -69,16 +78,20 @@ def tabulate(study: dict[str, Any], results: dict[str, list[dict[str, Any]]], te
     """Return a Markdown table of the rows that have results."""
     metric = study['metric']
     splits = ['val', 'test'] if test else ['val']
+    columns = [(split, metric, study.get('scale', 1.0)) for split in splits]
+    columns += [(splits[-1], also, 1.0) for also in study.get('also', [])]
     lines = [
-        f'| row | {" | ".join(f"{s} {metric}" for s in splits)} | seeds |',
-        '|---|' + '---|' * (len(splits) + 1),
+        f'| row | {" | ".join(f"{split} {name}" for split, name, _ in columns)} | seeds | peak MiB |',
+        '|---|' + '---|' * (len(columns) + 2),
     ]
     for name, runs in results.items():
-        cells = []
-        for split in splits:
-            values = [run[split][metric] for run in runs if split in run]
-            cells.append(spread(values, study.get('scale', 1.0)))
-        lines.append(f'| {name} | {" | ".join(cells)} | {len(runs)} |')
+        cells = [
+            spread([run[split][metric] for run in runs if split in run], scale)
+            for split, metric, scale in columns
+        ]
+        peaks = [run['peak_rss_mib'] for run in runs if 'peak_rss_mib' in run]
+        peak = f'{statistics.median(peaks):.0f}' if peaks else '–'
+        lines.append(f'| {name} | {" | ".join(cells)} | {len(runs)} | {peak} |')
     return '\n'.join(lines)
 
 
@@ -95,22 +108,23 @@ def spread(values: list[float], scale: float) -> str:
 def main() -> None:
     """Run the study."""
     args = parse_args()
-    study = yaml.safe_load(Path(args.study).read_text())
+    study = Config.fromfile(args.study).to_dict()
     root = Path(args.work_dir) / Path(args.study).stem
     threads = max((os.cpu_count() or 2) // max(args.jobs, 2), 1)
     rows = {row['name']: row for row in study['rows']}
     unknown = set(args.rows or []) - set(rows)
     if unknown:
         raise ConfigError('--rows', f'no rows {sorted(unknown)}; there are {sorted(rows)}')
-    results: dict[str, list[dict[str, Any]]] = {}
+    teacher = study.get('teacher')
     if not args.table:
-        teacher = study['teacher']
-        target = teacher_checkpoint(teacher)
         started = time.time()
-        trained = run_one(teacher, {}, target.parent / 'study', 0, args.test, os.cpu_count() or 2)
-        if not target.exists():
-            target.write_bytes(Path(trained['checkpoint']).read_bytes())
-        results['teacher'] = [trained]
+        if teacher:
+            target = teacher_checkpoint(teacher)
+            trained = run_one(
+                teacher, {}, target.parent / 'study', 0, args.test, os.cpu_count() or 2
+            )
+            if not target.exists():
+                target.write_bytes(Path(trained['checkpoint']).read_bytes())
         for stage in map(Path, study.get('stages', [])):  # such as masks, kept beside the teachers
             run_one(
                 str(stage),
@@ -125,7 +139,7 @@ def main() -> None:
                 (name, seed): pool.submit(
                     run_one,
                     row['config'],
-                    row.get('options', {}),
+                    {**study.get('options', {}), **row.get('options', {})},
                     root / name / f'seed{seed}',
                     seed,
                     args.test,
@@ -139,9 +153,13 @@ def main() -> None:
             for (name, seed), future in futures.items():
                 future.result()
                 print(f'{time.time() - started:6.0f} s  {name} seed {seed} done', flush=True)
-    for name in ['teacher', *rows]:
-        folder = teacher_checkpoint(study['teacher']).parent if name == 'teacher' else root / name
-        files = sorted(folder.glob('study/result.json' if name == 'teacher' else '*/result.json'))
+    results: dict[str, list[dict[str, Any]]] = {}
+    for name in [*(['teacher'] if teacher else []), *rows]:
+        if name == 'teacher':
+            files = [teacher_checkpoint(teacher).parent / 'study' / 'result.json']
+            files = [file for file in files if file.exists()]
+        else:
+            files = sorted((root / name).glob('*/result.json'))
         if files:
             results[name] = [json.loads(file.read_text()) for file in files]
     table = tabulate(study, results, args.test)

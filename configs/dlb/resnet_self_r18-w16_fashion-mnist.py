@@ -10,6 +10,7 @@ model = dict(
         ),
     ),
 )
-# Half of every batch are the images of the batch before, so an epoch has twice as many steps.
-train_dataloader = dict(batch_sampler=dict(type='mmkd.PreviousBatchSampler'))
+# Half of every batch are the images of the batch before; half of the images are new in each epoch, so that it has as
+# many images as the student's.
+train_dataloader = dict(batch_sampler=dict(type='mmkd.PreviousBatchSampler', new_per_epoch='half'))
 default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -10,6 +10,7 @@ from mmengine.dataset import ClassBalancedDataset, ConcatDataset, InfiniteSample
 from mmengine.dist import get_rank, sync_random_seed
 from mmengine.logging import print_log
 
+from mmkd.datasets.half_epochs import HalfEpochs
 from mmkd.registry import DATA_SAMPLERS
 from mmkd.utils import ConfigError
 
@@ -64,13 +65,9 @@ class SameClassPairBatchSampler:
         if anchors_per_epoch not in ('all', 'half'):
             raise ConfigError(f'{KEY}.anchors_per_epoch', "use 'all' or 'half'")
         self.infinite = isinstance(sampler, InfiniteSampler)
-        self.half = anchors_per_epoch == 'half' and not self.infinite
-        if self.half and not (hasattr(sampler, 'epoch') and hasattr(sampler, 'set_epoch')):
-            raise ConfigError(
-                f'{KEY}.anchors_per_epoch',
-                f"'half' needs a sampler that knows its epoch, which {type(sampler).__name__} "
-                'does not',
-            )
+        self.half: HalfEpochs | None = None
+        if anchors_per_epoch == 'half' and not self.infinite:
+            self.half = HalfEpochs(sampler, f'{KEY}.anchors_per_epoch')
         self.sampler = sampler
         self.batch_size = batch_size
         self.drop_last = drop_last
@@ -98,19 +95,11 @@ class SameClassPairBatchSampler:
     @property
     def num_anchors(self) -> int:
         """Anchors of an epoch on this rank."""
-        return -(-len(self.sampler) // 2) if self.half else len(self.sampler)
+        return len(self.sampler if self.half is None else self.half)
 
     def anchors(self) -> Iterator[int]:
         """Yield the anchors of this epoch."""
-        if not self.half:
-            yield from self.sampler
-            return
-        epoch, count = self.sampler.epoch, self.num_anchors
-        self.sampler.set_epoch(epoch // 2)  # two epochs share one order
-        indices = list(self.sampler)
-        self.sampler.set_epoch(epoch)
-        # Of an odd number the middle one is an anchor in both: all epochs have the same length.
-        yield from indices[:count] if epoch % 2 == 0 else indices[len(indices) - count :]
+        yield from self.sampler if self.half is None else self.half.indices()
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the indices of every batch: n anchors, then their n partners."""

@@ -104,3 +104,20 @@ def test_every_batch_comes_twice(drop_last):
 def test_odd_batches_are_refused(size):
     with pytest.raises(ConfigError, match='batch_size'):
         PreviousBatchSampler(DefaultSampler(range(4)), size)
+
+
+def test_half_epochs_show_as_many_images_as_one_without_repetition():
+    sampler = DefaultSampler(range(8), shuffle=True, seed=3)
+    batches = PreviousBatchSampler(sampler, 4, new_per_epoch='half')
+    new: list[list[int]] = []
+    for epoch in range(4):
+        sampler.set_epoch(epoch)
+        found = list(batches)
+        assert len(found) == len(batches) == 2
+        new.append([index for batch in found for index in batch[:2]])
+    assert sorted(new[0] + new[1]) == sorted(new[2] + new[3]) == list(range(8))
+    assert new[0] + new[1] != new[2] + new[3]
+    with pytest.raises(ConfigError, match='new_per_epoch'):
+        PreviousBatchSampler(sampler, 4, new_per_epoch='some')
+    with pytest.raises(ConfigError, match='knows its epoch'):
+        PreviousBatchSampler(range(8), 4, new_per_epoch='half')
