@@ -80,8 +80,9 @@ def tabulate(study: dict[str, Any], results: dict[str, list[dict[str, Any]]], te
     splits = ['val', 'test'] if test else ['val']
     columns = [(split, metric, study.get('scale', 1.0)) for split in splits]
     columns += [(splits[-1], also, 1.0) for also in study.get('also', [])]
+    head = ' | '.join(f'{split} {name}' for split, name, _ in columns)
     lines = [
-        f'| row | {" | ".join(f"{split} {name}" for split, name, _ in columns)} | seeds | peak MiB |',
+        f'| row | {head} | seeds | peak MiB |',
         '|---|' + '---|' * (len(columns) + 2),
     ]
     for name, runs in results.items():
