@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.functional import (
     box_means,
@@ -110,16 +110,19 @@ class InstanceKD(Method):
                     f'{shape[1]} channels are no multiple of {self.num_classes} classes',
                 )
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
-        """Return ``pair``, the mean over the pairs; 0 where there is none."""
-        if view.pairs is None:
+    def check(self, student: nn.Module, mixer: nn.Module | None) -> None:
+        """Refuse a mixer that makes no pairs, and none at all."""
+        if not getattr(mixer, 'pairs', False):
             raise ConfigError(
                 'model.distill.mixer',
                 "InstanceKD compares the members of pairs; use dict(type='mmkd.PatchSwap', …), "
                 'with prob=0 to leave the images as they are',
             )
+
+    def forward(
+        self, student: list[Tensor], teacher: list[Tensor], view: View
+    ) -> dict[str, Tensor]:
+        """Return ``pair``, the mean over the pairs; 0 where there is none."""
         # Of every pair: log-probabilities at a temperature, and the class of both members.
         first, second, labels = self.distributions(student, view, self.tau)
         easier = None

@@ -32,6 +32,8 @@ class Mixer(nn.Module):
     regional: bool = True
     #: Whether classifiers get soft labels.
     soft_labels: bool = True
+    #: Whether its views say which images form pairs.
+    pairs: bool = False
 
     def __init__(
         self,

@@ -55,6 +55,7 @@ class PatchSwap(Mixer):
     """
 
     soft_labels = False
+    pairs = True
 
     def __init__(
         self,

@@ -255,9 +255,7 @@ def test_bad_shapes():
         method.run([random(2, 3, 4, 4)], [], view_of([[0, 1]], samples))
 
 
-def test_without_the_mixer():
-    distill = ips('cls')
-    del distill['mixer']
-    model = make_student('cls', **distill)
+@pytest.mark.parametrize('mixer', [None, dict(type='mmkd.MixUp')])
+def test_without_a_mixer_that_makes_pairs(mixer):
     with pytest.raises(ConfigError, match=r'^model\.distill\.mixer: .*PatchSwap'):
-        model(*preprocessed(model, 'cls', paired=True), mode='loss')
+        make_student('cls', **{**ips('cls'), 'mixer': mixer})
