@@ -15,6 +15,7 @@ from mmkd.functional.labels import one_hot_pixels, resize_labels
 from mmkd.functional.logits import class_rows, dense_binary_kl, kl_divergence
 from mmkd.functional.masks import (
     activation_masks,
+    area_balance,
     channel_masked_loss,
     dice_diversity,
     spatial_masked_loss,
@@ -42,6 +43,7 @@ from mmkd.functional.self_kd import (
 __all__ = [
     'activation_attention',
     'activation_masks',
+    'area_balance',
     'attend_in_pieces',
     'attention_distance',
     'box_means',

@@ -94,6 +94,26 @@ def dice_diversity(masks: Tensor, eps: float = 1e-12) -> Tensor:
     return (total / (count * (count - 1))).mean()
 
 
+def area_balance(masks: Tensor, eps: float = 1e-6) -> Tensor:
+    """How far the masks' areas are from ½: ``mean_m KL(½ || a_m) = mean_m -½ ln(4 a_m (1 - a_m))``.
+
+    a_m is the mean of mask m over the batch and its entries. The divergence is 0 where a_m is ½,
+    0.8 at 0.05 and at 0.95, and grows without bound towards an empty and a full mask. Only the area
+    counts: a mask may still be 0 or 1 in every single cell.
+
+    Source: ours.
+
+    Args:
+        masks: Masks (N, M, P) in 0..1.
+        eps: The smallest area, and the smallest remainder, that is told apart. Defaults to 1e-6.
+
+    Returns:
+        Scalar, 0 or more.
+    """
+    area = masks.mean((0, 2)).clamp(eps, 1 - eps)
+    return -0.5 * (4 * area * (1 - area)).log().mean()
+
+
 def activation_masks(x: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:
     """Masks that a map draws of itself, without parameters.
 

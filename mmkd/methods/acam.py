@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from mmkd.functional import (
     activation_masks,
+    area_balance,
     attend_in_pieces,
     channel_masked_loss,
     dice_diversity,
@@ -95,7 +96,8 @@ class ACAM(Method):
     ``M^s = σ(m^s F)`` (M masks of cells), ``M^c = σ(m^c GAP(F))`` (M masks of channels);
     ``L^s = 1/M Σ_m ‖M^s_m ⊙ D‖² / (C Σ_p M^s_mp)``,
     ``L^c = 1/M Σ_m ‖M^c_m ⊙ D‖² / (HW Σ_c M^c_mc)``;
-    ``L = α (L^s + L^c) + λ (dice(M^s) + dice(M^c))``, mean over N, sum over levels.
+    ``L = α (L^s + L^c) + λ (dice(M^s) + dice(M^c))`` (+ ours: ``area · (balance(M^s) +
+    balance(M^c))``), mean over N, sum over levels.
 
     W_q, W_k, W_v, m^s and m^c are trained with the student, one set for each level.
 
@@ -109,6 +111,8 @@ class ACAM(Method):
             Defaults to 6.
         alpha: Weight α of the masked differences. Defaults to 1.0.
         diversity: Weight λ of the Dice terms; 0 leaves them out. Defaults to 1.0.
+        area: Weight of the term that keeps the masks' areas near ½; 0 leaves it out. Defaults to
+            2.0.
         masks_from: ``'both'``, ``'spatial'`` or ``'channel'``. Defaults to ``'both'``.
         fusion: ``'cooperative'``: the teacher asks, the student answers. ``'reversed'``: the other
             way round. ``'teacher'``: queries, keys and values are all the teacher's. ``'fixed'``:
@@ -129,12 +133,14 @@ class ACAM(Method):
     that they grow with C · H · W, which α = 1 does not fit, while MasKD, their ancestor, divides.
     Either way a smaller mask is a smaller loss, and masks that are trained by it shrink to nothing,
     on a small set within a hundred steps; so the default is the ``'weighted_mean'``, which is ours
-    and does not change when a mask is multiplied. Dice is the mean over pairs (MasKD). ``'fixed'``
-    is ours: what the paper fixed is not public. C_q is rounded down.
+    and does not change when a mask is multiplied. Single masks would still become empty or full,
+    the cheapest way to be diverse, so their areas are kept from it by a term of their own
+    (:func:`~mmkd.functional.area_balance`), ours as well. Dice is the mean over pairs (MasKD).
+    ``'fixed'`` is ours: what the paper fixed is not public. C_q is rounded down.
     """
 
-    #: The Dice terms train the masks; the student need not feel them.
-    auxiliary = ('diversity',)
+    #: These train the masks; the student need not feel them.
+    auxiliary = ('diversity', 'area')
 
     def __init__(
         self,
@@ -143,6 +149,7 @@ class ACAM(Method):
         num_masks: int = 6,
         alpha: float = 1.0,
         diversity: float = 1.0,
+        area: float = 2.0,
         masks_from: str = 'both',
         fusion: str = 'cooperative',
         reduction: str = 'weighted_mean',
@@ -155,6 +162,7 @@ class ACAM(Method):
         self.num_masks = num_masks
         self.alpha = alpha
         self.diversity = diversity
+        self.area = area
         self.masks_from = masks_from
         self.fusion = fusion
         self.reduction = reduction
@@ -176,8 +184,9 @@ class ACAM(Method):
             raise ConfigError(f'{key}.pool', f"is 'auto', 1 or more, not {self.pool!r}")
         if not self.alpha > 0:
             raise ConfigError(f'{key}.alpha', f'is positive, not {self.alpha}')
-        if not self.diversity >= 0:
-            raise ConfigError(f'{key}.diversity', f'is not negative, unlike {self.diversity}')
+        for name in ('diversity', 'area'):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f'{key}.{name}', f'is not negative, unlike {getattr(self, name)}')
 
     def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the adapters and the mask makers of every level."""
@@ -238,7 +247,7 @@ class ACAM(Method):
     def forward(
         self, student: list[Tensor], teacher: list[Tensor], view: View
     ) -> dict[str, Tensor]:
-        """Return ``spatial``, ``channel`` and ``diversity``, the sums over the levels."""
+        """Return ``spatial``, ``channel``, ``diversity`` and ``area``, the sums over the levels."""
         terms: dict[str, list[Tensor]] = {}
         areas: dict[str, list[Tensor]] = {}
         for level, (adapter, s, t) in enumerate(zip(self.adapters, student, teacher)):
@@ -258,6 +267,9 @@ class ACAM(Method):
                 if self.diversity and masks.shape[1] > 1:
                     dice = dice_diversity(masks.flatten(2))
                     terms.setdefault('diversity', []).append(self.diversity * dice)
+                if self.area and masks.requires_grad:
+                    balance = area_balance(masks.flatten(2))
+                    terms.setdefault('area', []).append(self.area * balance)
         for kind, levels in areas.items():  # a mean of ½ hides masks that are all 0 or 1
             area = torch.cat(levels)
             for name, value in dict(_min=area.min(), _max=area.max()).items():

@@ -11,6 +11,7 @@ from views import random
 
 from mmkd.functional import (
     activation_masks,
+    area_balance,
     channel_masked_loss,
     dice_diversity,
     spatial_masked_loss,
@@ -151,3 +152,28 @@ def test_token_masks_equal_loops(size):
                 for z in range(size[1]):
                     score = sum(float(tokens[m, k] * x[n, k, y, z]) for k in range(3))
                     assert float(masks[n, m, y, z]) == pytest.approx(naive.sigmoid(score))
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 7), (1, 1, 1)])
+def test_area_balance_equals_loops(shape):
+    masks = random(*shape).sigmoid()
+    n, m, p = shape
+    expected = 0.0
+    for j in range(m):
+        area = sum(float(masks[i, j, k]) for i in range(n) for k in range(p)) / (n * p)
+        expected += (0.5 * math.log(0.5 / area) + 0.5 * math.log(0.5 / (1 - area))) / m
+    assert float(area_balance(masks)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_area_balance_sees_the_area_alone():
+    half = torch.tensor([0.0, 1.0]).repeat(8)[None, None].double()
+    assert float(area_balance(half)) == pytest.approx(0.0, abs=1e-12)
+    assert float(area_balance(torch.full((2, 3, 4), 0.05))) == pytest.approx(0.83, abs=0.01)
+    for value in (0.0, 1.0):  # finite, however full or empty
+        assert 6 < float(area_balance(torch.full((2, 3, 4), value))) < 8
+    logits = torch.full((1, 1, 6), -4.0, dtype=torch.double, requires_grad=True)
+    area_balance(logits.sigmoid()).backward()
+    assert (logits.grad < 0).all()  # it opens a mask that is nearly closed
+    assert torch.autograd.gradcheck(
+        lambda x: area_balance(x.sigmoid()), random(2, 2, 3).requires_grad_()
+    )

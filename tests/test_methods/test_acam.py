@@ -28,6 +28,7 @@ ABLATIONS = {
     'checkpoint': dict(checkpoint=True),
     'one-mask': dict(num_masks=1),
     'no-diversity': dict(diversity=0.0),
+    'no-area': dict(area=0.0),
 }
 
 
@@ -84,13 +85,19 @@ def naive_dice(masks):
 
 def naive_acam(method, student, teacher):
     """Return the losses, image by image, mask by mask, cell by cell."""
-    losses = dict(spatial=0.0, channel=0.0, diversity=0.0)
+    losses = dict(spatial=0.0, channel=0.0, diversity=0.0, area=0.0)
     literal = method.reduction == 'literal'
     for adapter, unit, s_map, t_map in zip(method.adapters, method.units, student, teacher):
         s_map = adapter(s_map, t_map.shape[-2:]).detach()
         n, c, h, w = t_map.shape
-        for s, t in zip(s_map, t_map):
-            spatial, channel = naive_masks(unit, t, s)
+        found = [naive_masks(unit, t, s) for s, t in zip(s_map, t_map)]
+        for kind in zip(*found):  # the masks of all images, by kind
+            for same in zip(*kind):
+                entries = [value for mask in same for value in mask]
+                area = sum(entries) / len(entries)
+                balance = -math.log(2 * math.sqrt(area * (1 - area)))
+                losses['area'] += method.area * balance / method.num_masks
+        for (spatial, channel), s, t in zip(found, s_map, t_map):
             d = (t - s).flatten(1)
             terms = dict(spatial=0.0, channel=0.0)
             for mask in spatial:
@@ -113,7 +120,9 @@ def test_acam_equals_loops(student_channels, reduction):
     shapes = [(2, 4, 3, 4), (2, 5, 2, 2), (2, 2, 1, 1)]  # an odd width, a single cell
     teacher = [random(*s, seed=i) for i, s in enumerate(shapes)]
     student = [random(s[0], student_channels or s[1], *s[2:], seed=9) for s in shapes]
-    method = acam(student, teacher, num_masks=3, alpha=0.7, diversity=0.3, reduction=reduction)
+    method = acam(
+        student, teacher, num_masks=3, alpha=0.7, diversity=0.3, area=0.2, reduction=reduction
+    )
     losses = method.run(student, teacher, plain_view())
     expected = naive_acam(method, student, teacher)
     assert losses.keys() == expected.keys()
@@ -155,7 +164,7 @@ def test_no_feature_loss_where_the_student_equals_the_teacher(fusion):
 
 def test_masks_of_ones_give_the_plain_mean_squared_difference():
     student, teacher = [random(2, 4, 3, 4)], [random(2, 4, 3, 4, seed=1)]
-    method = acam(student, teacher, diversity=0.0)
+    method = acam(student, teacher, diversity=0.0, area=0.0)
     ones = [torch.ones(2, 6, *shape).double() for shape in ((3, 4), (4,))]
     method.masks_of = lambda *args: tuple(ones)
     losses = method.run(student, teacher, plain_view())
@@ -173,10 +182,12 @@ def test_every_ablation_uses_all_its_parameters(name, student_channels):
     sum(losses.values()).backward()
     assert all(p.grad is not None and p.grad.any() for p in method.parameters())
     assert all(s.grad.any() for s in student)
-    fixed, single = name.startswith('fixed'), name in ('one-mask', 'no-diversity')
+    fixed = name.startswith('fixed')
     kinds = {'spatial', 'channel'} - {dict(spatial='channel', channel='spatial').get(name)}
     kinds -= {'channel'} if name == 'fixed-spatial' else set()
-    assert set(losses) == kinds | (set() if fixed or single else {'diversity'})
+    mask_terms = {'diversity', 'area'} - {name.replace('no-', '')}
+    mask_terms -= {'diversity'} if name == 'one-mask' else set()
+    assert set(losses) == kinds | (set() if fixed else mask_terms)
     assert bool(list(method.units)) == (not fixed)
 
 
@@ -185,7 +196,7 @@ def test_a_detached_student_moves_no_mask():
     teacher, student = [random(2, 4, 3, 4)], [random(2, 4, 3, 4, seed=1).requires_grad_()]
     gradients = []
     for detach in (False, True):
-        method = acam(student, teacher, detach_student_in_mask=detach, diversity=0.0)
+        method = acam(student, teacher, detach_student_in_mask=detach, diversity=0.0, area=0.0)
         loss = sum(method.run(student, teacher, plain_view()).values())
         gradients.append(torch.autograd.grad(loss, student)[0])
     spatial, channel = (m.detach() for m in method.masks_of(0, student[0], teacher[0]))
@@ -265,8 +276,32 @@ def test_auto_pools_large_maps_and_says_so_once(monkeypatch):
         (dict(pool='always'), 'pool'),
         (dict(alpha=0), 'alpha'),
         (dict(diversity=-1.0), 'diversity'),
+        (dict(area=-1.0), 'area'),
     ],
 )
 def test_bad_arguments(arguments, key):
     with pytest.raises(ConfigError, match=rf'methods\.m\.{key}'):
         ACAM('a', 'b', **arguments).configure('methods.m')
+
+
+@pytest.mark.parametrize('reduction', ['mask_sum', 'weighted_mean'])
+def test_the_area_term_keeps_trained_masks_from_closing(reduction):
+    """200 steps of the masks' own parameters, as a student trains them."""
+    teacher = [random(2, 8, 6, 6)]
+    student = [random(2, 8, 6, 6, seed=1)]
+    extremes = {}
+    for area in (0.0, 2.0):
+        torch.manual_seed(0)
+        method = built(
+            ACAM('a', 'b', num_masks=4, area=area, reduction=reduction), student, teacher
+        )
+        optimizer = torch.optim.AdamW(method.parameters(), lr=0.05)
+        for _ in range(200):
+            optimizer.zero_grad()
+            sum(method.run(student, teacher, plain_view()).values()).backward()
+            optimizer.step()
+        found = {k: float(v) for k, v in method.monitored.items()}
+        extremes[area] = [found[f'area_{kind}_min'] for kind in ('spatial', 'channel')]
+        extremes[area] += [1 - found[f'area_{kind}_max'] for kind in ('spatial', 'channel')]
+    assert min(extremes[2.0]) > 0.05
+    assert min(extremes[0.0]) < 0.02

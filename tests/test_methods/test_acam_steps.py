@@ -51,7 +51,7 @@ def test_a_step_under_autocast(arguments, dtype, tmp_path):
     with torch.autocast('cpu', dtype=dtype):
         losses = model(inputs, samples, mode='loss')
     kd = {k: v for k, v in losses.items() if k.startswith('distill.acam.loss')}
-    assert len(kd) == (2 if 'fixed' in arguments.values() else 3)
+    assert len(kd) == (2 if 'fixed' in arguments.values() else 4)
     assert all(v.dtype == torch.float32 and v.isfinite() and v > 0 for v in kd.values())
     assert 0.3 < float(losses['distill.acam.area_spatial']) < 0.7
     sum(kd.values()).backward()
