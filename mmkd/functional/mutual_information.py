@@ -9,7 +9,7 @@ from torch import Tensor
 def class_sums(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Add up the outputs of a batch by class.
 
-    Sums over batches and ranks are sums of these; the centroid of class c is ``sums[c] / counts[c]``.
+    Those of batches and ranks add up; the centroid of class c is ``sums[c] / counts[c]``.
 
     Source: Ye et al., "Bayes Conditional Distribution Estimation for Knowledge Distillation Based
     on Conditional Mutual Information", ICLR 2024.

@@ -94,8 +94,9 @@ class MCMI(Method):
                 data = student.data_preprocessor(batch, True)
                 with reader.open(student):
                     student(**data, mode='tensor')
-                (logits,) = gather(self.student_taps, reader.take())
-                probs = logits.double().softmax(1)
+                tapped = gather(self.student_taps, reader.take())
+                assert isinstance(tapped, list)
+                probs = tapped[0].double().softmax(1)
                 labels = class_labels(data['data_samples'], probs.shape[1], probs)
                 for total, part in zip((sums, counts), class_sums(probs, labels)):
                     total += part

@@ -49,7 +49,9 @@ def test_a_fall_within_the_limit_is_no_matter(values, shapes, tmp_path):
 
 def test_stop(shapes, tmp_path):
     VALUES[:] = [90.0, 88.9, 0.0]
-    with pytest.raises(ConfigError, match=r'scripted/top1 on val fell from 90\.00 to 88\.90.*lower'):
+    with pytest.raises(
+        ConfigError, match=r'scripted/top1 on val fell from 90\.00 to 88\.90.*lower'
+    ):
         train(config(shapes, tmp_path, max_drop=1.0))
     assert VALUES == [0.0]
 

@@ -104,7 +104,7 @@ def test_weight_and_report():
     method.before_epoch(model, loader())
     data = model.data_preprocessor(loader()[0], True)
     model.distiller.first_step = FirstStep()
-    losses = losses_of(model, **{'inputs': data['inputs'], 'samples': data['data_samples']})
+    losses = losses_of(model, inputs=data['inputs'], samples=data['data_samples'])
     assert losses['distill.mcmi.loss_cmi'] < 0
     report = model.distiller.first_step.report({})
     assert 'distill.mcmi.loss_cmi' in report and 'WARNING' not in report

@@ -100,7 +100,10 @@ def test_an_interrupted_stage_leaves_no_checkpoint(here):
         ([dict(name='a')], r'stages\.0\.config'),
         ([dict(config='a.py', option={})], r'stages\.0\.option: .*options'),
         (['x/a.py', 'y/a.py'], r"stages\.1\.name: 'a' stands twice"),
-        ([dict(config='a.py', options={'load_from': '$b'})], r'a\.options\.load_from: .*no earlier'),
+        (
+            [dict(config='a.py', options={'load_from': '$b'})],
+            r'a\.options\.load_from: .*no earlier',
+        ),
     ],
 )
 def test_mistakes(stages, message, here):

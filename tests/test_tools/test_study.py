@@ -33,8 +33,14 @@ def test_a_study(workspace):
             dict(
                 name='distilled',
                 config=config,
-                stages=[dict(name='first', config=config, options={**SHORT, 'model.distill': None})],
-                options={**SHORT, 'load_from': '$first', 'model.distill.teacher.checkpoint': '$big'},
+                stages=[
+                    dict(name='first', config=config, options={**SHORT, 'model.distill': None})
+                ],
+                options={
+                    **SHORT,
+                    'load_from': '$first',
+                    'model.distill.teacher.checkpoint': '$big',
+                },
             ),
         ],
         stages=[dict(name='big', config='absent.py', checkpoint=str(weights))],
