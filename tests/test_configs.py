@@ -73,6 +73,12 @@ def publish_epoch(epoch: int) -> None:
     hub.update_info('max_epochs', 2)
 
 
+def show_training_data(model: nn.Module, batch: dict) -> None:
+    """Let the methods look at one batch, as at the start of an epoch."""
+    for method in model.distiller.methods.values():
+        method.before_epoch(model, [batch])
+
+
 def say_it_once(model: nn.Module, cfg: Config, data: dict) -> None:
     """Take the steps before the one in which a student learns of what it has said itself."""
     sampler = (cfg.train_dataloader.get('batch_sampler') or {}).get('type')
@@ -165,6 +171,7 @@ def test_builds_steps_saves(path, tmp_path):
         masks=find(student, 'mask_head') is not None,
         paired=learns_from_pairs(cfg),
     )
+    show_training_data(model, batch)
     data = model.data_preprocessor(batch, True)
     if not teachers_of(cfg):
         say_it_once(model, cfg, data)
@@ -175,8 +182,9 @@ def test_builds_steps_saves(path, tmp_path):
     distilled = {name: value for name, value in log.items() if name.startswith('distill.')}
     assert {name.split('.')[1] for name in distilled} == set(cfg.model.distill.methods)
     assert all(torch.isfinite(value).all() for value in log.values()), log
-    # Methods that replace a part of the student's own loss add a difference, of either sign.
-    differences = ('alpha', 'loss_progressive', 'loss_tf')
+    # Methods that replace a part of the student's own loss add a difference, of either sign, and
+    # information is raised.
+    differences = ('alpha', 'loss_progressive', 'loss_tf', 'loss_cmi')
     for name, value in distilled.items():
         assert value != 0 if name.endswith(differences) else value > 0, log
     without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]

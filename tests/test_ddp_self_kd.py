@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import make_batch
 from mmengine.logging import MessageHub
 from mmengine.model import MMDistributedDataParallel
 from test_ddp import TIMEOUT
@@ -80,6 +81,30 @@ def uneven(rank: int) -> list[torch.Tensor]:
     return found
 
 
+def informed(rank: int, ranks: int) -> list[torch.Tensor]:
+    """Estimate centroids and step once, with one rank's images; return both."""
+    model = make_student('cls', methods=dict(mcmi=dict(type='mmkd.MCMI', student='head.fc')))
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):  # the estimate is in training mode
+            model.set_submodule(name, nn.Identity())
+    method = model.distiller.methods['mcmi']
+    batches = [make_batch('cls', 4, 32, num_classes=3, seed=seed) for seed in range(3)]
+    part = slice(rank * 4 // ranks, (rank + 1) * 4 // ranks)
+    own = [{name: value[part] for name, value in batch.items()} for batch in batches]
+    method.before_epoch(model, own)
+    wrapped = model
+    if ranks > 1:
+        wrapped = MMDistributedDataParallel(
+            model, broadcast_buffers=False, find_unused_parameters=False
+        )
+    with torch.no_grad():  # away from the outputs that the centroids are means of
+        model.head.fc.weight.mul_(3)
+    data = model.data_preprocessor(own[0], True)
+    losses = wrapped(**data, mode='loss')
+    (losses['distill.mcmi.loss_cmi'] + 0 * losses['loss']).backward()
+    return [method.centroids, method.counts, *(p.grad for p in model.parameters())]
+
+
 def work(rank: int, folder: str, port: int) -> None:
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     torch.set_num_threads(1)
@@ -90,7 +115,7 @@ def work(rank: int, folder: str, port: int) -> None:
         model, broadcast_buffers=False, find_unused_parameters=False
     )
     seen = steps(model, slice(2 * rank, 2 * rank + 2), wrapped)
-    torch.save((seen, uneven(rank)), f'{folder}/rank{rank}.pt')
+    torch.save((seen, uneven(rank), informed(rank, 2)), f'{folder}/rank{rank}.pt')
 
 
 @pytest.fixture(scope='module')
@@ -116,7 +141,7 @@ def both_ranks(tmp_path_factory):
 
 @pytest.mark.ddp
 def test_two_processes_equal_one(both_ranks):
-    (first, _), (second, _) = both_ranks
+    (first, *_), (second, *_) = both_ranks
     expected = steps(student(), slice(None))
     for step, (a, b, one) in enumerate(zip(first, second, expected, strict=True)):
         assert a.keys() == b.keys() == one.keys()
@@ -134,7 +159,7 @@ def test_two_processes_equal_one(both_ranks):
 
 @pytest.mark.ddp
 def test_ranks_with_fewer_images_or_none(both_ranks):
-    (_, first), (_, second) = both_ranks
+    (_, first, _), (_, second, _) = both_ranks
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     rows = first[0]
     seed = {0: (11, 1), 1: (0, 1), 2: (1, 0), 5: (1, 1), 7: (11, 0), 6: (31, 0)}
@@ -146,6 +171,16 @@ def test_ranks_with_fewer_images_or_none(both_ranks):
         count = {0: 3, 1: 2, 11: 2, 31: 1}[source]
         probs = random(count, 3, seed=source).softmax(1)[place]
         torch.testing.assert_close(rows[number].double(), probs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.ddp
+def test_centroids_are_those_of_all_ranks(both_ranks):
+    (*_, first), (*_, second) = both_ranks
+    expected = informed(0, 1)
+    assert expected[1].sum() == 12 and expected[2].any()
+    for a, b, one in zip(first, second, expected, strict=True):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(a, one, rtol=1e-4, atol=1e-6)
 
 
 if __name__ == '__main__':

@@ -5,9 +5,11 @@ A study is a YAML file (configs/studies/*.yml) with these keys:
 - rows: a list of names with a config each, and options as --cfg-options takes them;
 - metric, scale: what is tabulated for val and test, and by what it is multiplied (1);
 - also: more metrics, tabulated for the last split only;
-- teacher: recipe of the teacher, trained first; none without;
-- stages: configs that some rows need trained first, such as masks;
-- options: options of all rows, before their own;
+- teacher: config of the teacher, trained first; none without;
+- stages: what some rows need trained first, such as masks or another teacher, as in a recipe
+  (tools/recipe.py): $name in options is the checkpoint of the stage of that name. Stages with a
+  name are tabulated. A row may have stages of its own, trained anew for every seed;
+- options: options of all rows (and their stages), before their own;
 - _base_: another study, whose keys are inherited.
 
 Finished runs are skipped, so the same command continues a study. "peak MiB" is the largest resident
@@ -28,6 +30,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmkd.cli.launch import run_tool
+from mmkd.cli.stages import Stage, filled, read_stages, run_stages
 from mmkd.utils import ConfigError
 
 
@@ -69,9 +72,50 @@ def run_one(
     return json.loads(result_file.read_text())
 
 
-def teacher_checkpoint(config: str) -> Path:
-    """Return where a teacher's weights are kept: where the distillation configs look for them."""
-    return Path('work_dirs/teachers') / Path(config).stem / 'teacher.pth'
+def stages_of(study: dict[str, Any]) -> list[Stage]:
+    """Return the stages of all rows, the teacher first, where the configs look for it."""
+    stages = read_stages(study.get('stages', []))
+    if study.get('teacher'):
+        folder = Path('work_dirs/teachers') / Path(study['teacher']).stem
+        stages.insert(
+            0, Stage('teacher', study['teacher'], folder / 'study', folder / 'teacher.pth')
+        )
+    return stages
+
+
+def run_shared(stages: list[Stage], shown: list[str], test: bool) -> dict[str, str]:
+    """Run the stages of all rows; evaluate the test split of those in the table, if asked."""
+    threads = os.cpu_count() or 2
+
+    def train(config: str, options: dict[str, Any], work_dir: Path) -> Path:
+        return Path(run_one(config, options, work_dir, 0, False, threads)['checkpoint'])
+
+    made = run_stages(stages, train)
+    for stage in stages:
+        if stage.name in shown and (stage.work_dir / 'result.json').exists():
+            options = filled(stage.options, made, stage.name)
+            run_one(stage.config, options, stage.work_dir, 0, test, threads)
+    return made
+
+
+def run_row(
+    row: dict[str, Any],
+    options: dict[str, Any],
+    made: dict[str, str],
+    work_dir: Path,
+    seed: int,
+    test: bool,
+    threads: int,
+) -> dict[str, Any]:
+    """Run one row with one seed: its own stages, then its config."""
+
+    def train(config: str, own: dict[str, Any], folder: Path) -> Path:
+        result = run_one(config, {**options, **own}, folder, seed, False, threads)
+        return Path(result['checkpoint'])
+
+    made = run_stages(read_stages(row.get('stages', []), work_dir), train, made)
+    options = filled({**options, **row.get('options', {})}, made, row['name'])
+    return run_one(row['config'], options, work_dir, seed, test, threads)
 
 
 def tabulate(study: dict[str, Any], results: dict[str, list[dict[str, Any]]], test: bool) -> str:
@@ -116,31 +160,20 @@ def main() -> None:
     unknown = set(args.rows or []) - set(rows)
     if unknown:
         raise ConfigError('--rows', f'no rows {sorted(unknown)}; there are {sorted(rows)}')
-    teacher = study.get('teacher')
+    stages = stages_of(study)
+    entries = [entry for entry in study.get('stages', []) if isinstance(entry, dict)]
+    named = [entry['name'] for entry in entries if 'name' in entry]
+    shown = [stage for stage in stages if stage.name in ('teacher', *named)]
     if not args.table:
         started = time.time()
-        if teacher:
-            target = teacher_checkpoint(teacher)
-            trained = run_one(
-                teacher, {}, target.parent / 'study', 0, args.test, os.cpu_count() or 2
-            )
-            if not target.exists():
-                target.write_bytes(Path(trained['checkpoint']).read_bytes())
-        for stage in map(Path, study.get('stages', [])):  # such as masks, kept beside the teachers
-            run_one(
-                str(stage),
-                {},
-                Path('work_dirs') / stage.parent.name / stage.stem,
-                0,
-                False,
-                threads,
-            )
+        made = run_shared(stages, [stage.name for stage in shown], args.test)
         with ThreadPoolExecutor(args.jobs) as pool:
             futures = {
                 (name, seed): pool.submit(
-                    run_one,
-                    row['config'],
-                    {**study.get('options', {}), **row.get('options', {})},
+                    run_row,
+                    row,
+                    study.get('options', {}),
+                    made,
                     root / name / f'seed{seed}',
                     seed,
                     args.test,
@@ -155,12 +188,10 @@ def main() -> None:
                 future.result()
                 print(f'{time.time() - started:6.0f} s  {name} seed {seed} done', flush=True)
     results: dict[str, list[dict[str, Any]]] = {}
-    for name in [*(['teacher'] if teacher else []), *rows]:
-        if name == 'teacher':
-            files = [teacher_checkpoint(teacher).parent / 'study' / 'result.json']
-            files = [file for file in files if file.exists()]
-        else:
-            files = sorted((root / name).glob('*/result.json'))
+    folders = {stage.name: stage.work_dir.glob('result.json') for stage in shown}
+    folders.update({name: (root / name).glob('*/result.json') for name in rows})
+    for name, found in folders.items():
+        files = sorted(found)
         if files:
             results[name] = [json.loads(file.read_text()) for file in files]
     table = tabulate(study, results, args.test)

@@ -101,6 +101,8 @@ class Bench:
         plain = self.model(self.plain_cfg)
         distilled = self.model(self.cfg)
         distiller: Distiller = distilled.distiller
+        for method in distiller.methods.values():  # as at the start of an epoch
+            method.before_epoch(distilled, [self.batch])
         with torch.no_grad():
             data = distilled.data_preprocessor(self.batch, True)
 

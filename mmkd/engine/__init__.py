@@ -1,3 +1,3 @@
-from mmkd.engine.hooks import DistillHook, ProgressHook
+from mmkd.engine.hooks import DistillHook, MetricWatchHook, ProgressHook
 
-__all__ = ['DistillHook', 'ProgressHook']
+__all__ = ['DistillHook', 'MetricWatchHook', 'ProgressHook']

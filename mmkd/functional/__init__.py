@@ -21,6 +21,7 @@ from mmkd.functional.masks import (
     spatial_masked_loss,
     token_masks,
 )
+from mmkd.functional.mutual_information import class_sums, conditional_mutual_information
 from mmkd.functional.pairs import (
     box_means,
     class_means,
@@ -53,7 +54,9 @@ __all__ = [
     'class_means',
     'class_rows',
     'class_similarity',
+    'class_sums',
     'clip_to_visible',
+    'conditional_mutual_information',
     'cross_attention',
     'cross_image_loss',
     'dense_binary_kl',

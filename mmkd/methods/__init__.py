@@ -13,6 +13,7 @@ from mmkd.methods.instance_kd import InstanceKD
 from mmkd.methods.ld import LD
 from mmkd.methods.logit_kd import LogitKD
 from mmkd.methods.maskd import MasKD
+from mmkd.methods.mcmi import MCMI
 from mmkd.methods.mgd import MGD
 from mmkd.methods.patchmix_simulation_kd import PatchMixSimulationKD
 from mmkd.methods.pkd import PKD
@@ -34,6 +35,7 @@ __all__ = [
     'FGD',
     'IFVD',
     'LD',
+    'MCMI',
     'MGD',
     'PKD',
     'SKD',

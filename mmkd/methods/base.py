@@ -109,6 +109,17 @@ class Method(nn.Module):
             ConfigError: The method cannot work with them.
         """
 
+    def before_epoch(self, student: nn.Module, batches: Any) -> None:
+        """Look at the training data before it is learned from.
+
+        Called by :class:`~mmkd.engine.hooks.distill_hook.DistillHook` at the start of every epoch,
+        and once in a loop over iterations.
+
+        Args:
+            student: The student.
+            batches: The training dataloader.
+        """
+
     def prepare(self, student: nn.Module, view: View) -> None:
         """Do what has to precede the student's own forward pass. Called in each active step.
 

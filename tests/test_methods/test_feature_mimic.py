@@ -6,6 +6,7 @@ import naive
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_models import make_student, preprocessed, teacher_config
 from views import built, mixed_view, plain_view, random
 
 from mmkd.methods import FeatureMimic
@@ -111,3 +112,18 @@ def test_mimic_is_zero_where_the_student_equals_the_teacher(normalize, mixed):
     view = mixed_view(2) if mixed else plain_view()
     method = built(FeatureMimic('a', 'b', normalize=normalize), teacher, teacher)
     assert float(method.run([view.simulate(teacher[0])], teacher, view)['mimic']) == 0.0
+
+
+def test_a_hint_stage_trains_the_front_alone(tmp_path):
+    """The student's own loss has weight 0, and yet every parameter has a gradient, as DDP wants."""
+    hint = dict(type='mmkd.FeatureMimic', student='backbone.layer2', teacher='backbone.layer2')
+    model = make_student('cls', teacher=teacher_config('cls', tmp_path), methods=dict(hint=hint))
+    model.head.loss_module.loss_weight = 0.0
+    total, _ = model.parse_losses(model(*preprocessed(model, 'cls'), mode='loss'))
+    total.backward()
+    own = {n: p.grad for n, p in model.named_parameters()}
+    assert all(gradient is not None for gradient in own.values())
+    behind = ('backbone.layer3', 'backbone.layer4', 'head')
+    assert not any(g.any() for n, g in own.items() if n.startswith(behind))
+    for part in ('backbone.conv1', 'backbone.layer2', 'distiller.methods.hint.adapters'):
+        assert any(g.any() for n, g in own.items() if n.startswith(part))

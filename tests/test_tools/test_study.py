@@ -21,6 +21,7 @@ def test_a_study(workspace):
     teacher = ROOT / 'configs/teachers/resnet_r18-w32_shapes-cls.py'
     # The teacher counts as trained: its weights and its result are there.
     known = workspace.folder / 'work_dirs/teachers' / teacher.stem / 'study/result.json'
+    weights = known.parents[1] / 'teacher.pth'
     known.parent.mkdir(parents=True, exist_ok=True)
     known.write_text(json.dumps(dict(val={'accuracy/top1': 90.0}, test={'accuracy/top1': 80.0})))
     study = dict(
@@ -29,8 +30,20 @@ def test_a_study(workspace):
         scale=1,
         rows=[
             dict(name='plain', config=config, options={**SHORT, 'model.distill': None}),
-            dict(name='distilled', config=config, options=SHORT),
+            dict(
+                name='distilled',
+                config=config,
+                stages=[
+                    dict(name='first', config=config, options={**SHORT, 'model.distill': None})
+                ],
+                options={
+                    **SHORT,
+                    'load_from': '$first',
+                    'model.distill.teacher.checkpoint': '$big',
+                },
+            ),
         ],
+        stages=[dict(name='big', config='absent.py', checkpoint=str(weights))],
     )
     (workspace.folder / 'tiny.yml').write_text(yaml.safe_dump(study))
     command = ('tools/study.py', 'tiny.yml', '--seeds', 3, 4, '--test', '--json', 'tiny.json')
@@ -44,6 +57,10 @@ def test_a_study(workspace):
     peaks = sorted(run['peak_rss_mib'] for run in results['plain'])
     assert f'| 2 | {sum(peaks) / 2:.0f} |' in printed
     assert all(run['peak_rss_mib'] > 0 and run['seconds'] > 0 for run in results['plain'])
+    for run, seed in zip(results['distilled'], (3, 4)):
+        first = f'work_dirs/studies/tiny/distilled/seed{seed}/first/first.pth'
+        assert run['options']['load_from'] == first and (workspace.folder / first).exists()
+        assert run['options']['model.distill.teacher.checkpoint'].endswith('/teacher.pth')
     files = sorted(workspace.folder.glob('work_dirs/studies/tiny/*/*/result.json'))
     written = [file.stat().st_mtime_ns for file in files]
     assert len(files) == 4

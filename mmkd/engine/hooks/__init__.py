@@ -1,4 +1,5 @@
 from mmkd.engine.hooks.distill_hook import DistillHook
+from mmkd.engine.hooks.metric_watch_hook import MetricWatchHook
 from mmkd.engine.hooks.progress_hook import ProgressHook
 
-__all__ = ['DistillHook', 'ProgressHook']
+__all__ = ['DistillHook', 'MetricWatchHook', 'ProgressHook']

@@ -45,6 +45,13 @@ class DistillHook(Hook):
         if distiller is not None:
             distiller.first_step = FirstStep()
 
+    def before_train_epoch(self, runner: Any) -> None:
+        """Let the methods look at the training data."""
+        distiller = distiller_of(runner)
+        if distiller is not None:
+            for method in distiller.methods.values():
+                method.before_epoch(student_of(runner), runner.train_dataloader)
+
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Ask to see this step where pictures of it are due."""
         distiller = distiller_of(runner)

@@ -1,0 +1,23 @@
+# FitNet, first stage: the student's first half learns the teacher's maps of stride 2.
+# ResNet w32 -> w16 on 1000 images of Fashion-MNIST.
+_base_ = '../students/resnet-hint_r18-w16_fashion-mnist.py'
+custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+model = dict(
+    type='mmkd.Distilled',
+    student=_base_.model.type,
+    distill=dict(
+        teacher=dict(
+            config='mmkd::teachers/resnet_r18-w32_fashion-mnist.py',
+            checkpoint='work_dirs/teachers/resnet_r18-w32_fashion-mnist/teacher.pth',
+        ),
+        methods=dict(
+            hint=dict(
+                type='mmkd.FeatureMimic',
+                student='backbone.layer1',
+                teacher='backbone.layer1',
+                weight=1.0,
+            ),
+        ),
+    ),
+)
+default_hooks = dict(distill=dict(type='mmkd.DistillHook'))
