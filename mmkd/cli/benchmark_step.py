@@ -22,7 +22,7 @@ from mmkd.cli.measure import Candidate, measure
 from mmkd.datasets.synthetic import make_batch
 from mmkd.models.arguments import KEY, teacher_configs
 from mmkd.models.distiller import Distiller
-from mmkd.models.teacher import build_plain, load_config, without_pretrained
+from mmkd.models.loading import build_plain, load_config, without_pretrained
 from mmkd.utils.errors import ConfigError
 from mmkd.utils.plain import find, is_distilled, learns_from_pairs, plain_config
 

@@ -12,9 +12,11 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmkd.models.distiller import check_arguments, teacher_configs
+from mmkd.models.probe import probe_batch
 from mmkd.models.renormalize import Renormalizer
-from mmkd.models.taps import flatten
-from mmkd.models.teacher import Teacher, build_plain
+from mmkd.models.taps import Tap, flatten
+from mmkd.models.loading import build_plain
+from mmkd.models.teacher import Teacher
 from mmkd.registry import MODELS
 from mmkd.utils.errors import ConfigError, did_you_mean
 from mmkd.utils.plain import is_distilled, plain_config
@@ -27,7 +29,8 @@ LAST_MODULES = ('bbox_head', 'rpn_head', 'mask_head', 'conv_seg', 'head')
 class TeacherAlone(BaseModel):
     """A teacher that predicts on what the student's data preprocessor makes.
 
-    Precision, conv-BN fusion, re-normalisation and evaluation mode are those of distillation.
+    Precision, conv-BN fusion, re-normalisation and evaluation mode are those of distillation; with
+    ``speed='auto'``, which chooses on the batches of a training run, it is fp32.
 
     Args:
         student: Model config of the plain student; only its data preprocessor is used.
@@ -43,6 +46,8 @@ class TeacherAlone(BaseModel):
         super().__init__(data_preprocessor=plain.data_preprocessor)
         self.teacher = Teacher(**check_arguments(teacher, key), key=key)
         self.model = self.teacher.model  # registered, so that it moves to the device
+        self.teacher.open_taps({Tap('backbone'): key})
+        self.teacher.probe(*probe_batch(self.model, (128, 128)))
         self.renormalize = Renormalizer.between(
             plain.data_preprocessor, self.model.data_preprocessor
         )
@@ -55,7 +60,7 @@ class TeacherAlone(BaseModel):
         if self.renormalize is not None:
             inputs = self.renormalize(inputs, data_samples)
         with torch.autocast(inputs.device.type, enabled=False):
-            return self.model(inputs.to(self.teacher.dtype), data_samples, mode=mode)
+            return self.model(self.teacher.form.convert(inputs), data_samples, mode=mode)
 
 
 def to_float(module: nn.Module, args: Any, output: Any) -> Any:
