@@ -102,6 +102,7 @@ class Teacher:
         self.max_error = max_error
         self.fused: list[tuple[str, str]] = []
         self.trials: list[Trial] = []
+        self.tapped_bytes = 0  # of what was read last, for benchmarks
         self._started = False  # whether a real batch has come
         self._undo_compile: Callable[[], None] | None = None
         #: Whether dropout and drop-path act; everything else is in eval mode always.
@@ -236,7 +237,11 @@ class Teacher:
             self.reader.open(model, stop=measured),
         ):
             model(form.convert(inputs), data_samples, mode='tensor')
-        return detached(self.reader.take()) if measured else {}
+        if not measured:
+            return {}
+        read = detached(self.reader.take())
+        self.tapped_bytes = sum(tensor.nbytes for kept in read.values() for tensor in kept)
+        return read
 
     def dropouts(self) -> list[nn.Module]:
         """Return the modules that drop something at random with a probability above 0."""

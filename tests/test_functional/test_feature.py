@@ -51,7 +51,7 @@ def test_standardize_equals_loops(shape):
         values = [float(v) for v in x[:, k].flatten()]
         mean = sum(values) / len(values)
         std = math.sqrt(sum((v - mean) ** 2 for v in values) / len(values))
-        expected = [(v - mean) / (std + 1e-6) for v in values]
+        expected = [(v - mean) / math.sqrt(std**2 + 1e-12) for v in values]
         assert result[:, k].flatten().tolist() == pytest.approx(expected, rel=1e-6)
 
 

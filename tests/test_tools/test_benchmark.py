@@ -10,7 +10,8 @@ import yaml
 from helpers import CONFIGS
 from torch import nn
 
-from mmkd.cli.benchmark_step import rows_of
+from mmkd.cli.bench import Spec
+from mmkd.cli.benchmark_step import specs_of
 from mmkd.cli.measure import Candidate, clocks, measure, saved_bytes
 from mmkd.utils import ConfigError
 
@@ -95,10 +96,10 @@ def test_the_rows_of_a_study_are_measured_with_their_options(tmp_path):
         dict(name='twice', config=config, options=options),
     ]
     study.write_text(yaml.safe_dump(dict(rows=rows)))
-    found = list(rows_of([str(study), config]))
+    found = list(specs_of([str(study), config]))
     assert found == [
-        ('twice', config, options),
-        ('kd/retinanet-mimic_r18_r18-w16_bccd', config, {}),
+        Spec('twice', config, options),
+        Spec('kd/retinanet-mimic_r18_r18-w16_bccd', config, {}),
     ]
     with pytest.raises(ConfigError, match='is no distillation config'):
-        list(rows_of([plain]))
+        list(specs_of([plain]))
