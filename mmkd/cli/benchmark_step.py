@@ -109,7 +109,7 @@ def row_of(
     ratios = candidate.ratios(plain)
     middle = Candidate('', candidate.run, seconds=ratios).median
     device = torch.device(setting.device)
-    named = torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.processor()
+    named = torch.cuda.get_device_name(device) if device.type == 'cuda' else processor()
     return dict(
         name=candidate.name,
         **about,
@@ -126,10 +126,18 @@ def row_of(
         batch_size=setting.batch_size,
         amp=setting.amp,
         device=device.type,
-        device_name=named or platform.machine(),
+        device_name=named,
         threads=torch.get_num_threads(),
         rounds=len(candidate.seconds),
     )
+
+
+def processor() -> str:
+    """Return the name of the processor, where the system tells."""
+    cpus = Path('/proc/cpuinfo')
+    lines = cpus.read_text().splitlines() if cpus.exists() else []
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else platform.machine()
 
 
 def teacher_of(distiller: Distiller) -> dict[str, Any]:

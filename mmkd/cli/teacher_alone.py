@@ -12,10 +12,10 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmkd.models.distiller import check_arguments, teacher_configs
+from mmkd.models.loading import build_plain
 from mmkd.models.probe import probe_batch
 from mmkd.models.renormalize import Renormalizer
 from mmkd.models.taps import Tap, flatten
-from mmkd.models.loading import build_plain
 from mmkd.models.teacher import Teacher
 from mmkd.registry import MODELS
 from mmkd.utils.errors import ConfigError, did_you_mean

@@ -226,7 +226,9 @@ def test_forms_without_a_kernel_are_left_out():
 def test_an_error_that_is_not_finite_is_the_largest():
     a = [torch.ones(3), torch.zeros(2)]
     assert largest_error(a, [torch.ones(3), torch.zeros(2)]) == 0
-    assert largest_error(a, [torch.tensor([1.0, 1.0, float('nan')]), torch.zeros(2)]) == float('inf')
+    assert largest_error(a, [torch.tensor([1.0, 1.0, float('nan')]), torch.zeros(2)]) == float(
+        'inf'
+    )
     assert largest_error([torch.ones(4)], [torch.full((4,), 1.5)]) == pytest.approx(0.5)
 
 

@@ -67,5 +67,3 @@ def test_fgd_keeps_one_difference_and_its_blocks_inputs(tmp_path):
     kept = kept_by(model, 'det') - plain
     tapped = model.distiller.teachers[''].tapped_bytes
     assert 2 * tapped <= kept <= 2.4 * tapped
-
-
