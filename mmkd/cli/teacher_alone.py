@@ -37,17 +37,24 @@ class TeacherAlone(BaseModel):
         scope: Default scope of the student's config.
         teacher: Arguments of :class:`~mmkd.models.teacher.Teacher`.
         key: Config key of the teacher, for error messages.
+        probe_size: Height and width of the small batch on which the fusion is checked. Defaults to
+            (128, 128).
     """
 
     def __init__(
-        self, student: Mapping[str, Any], scope: str, teacher: Mapping[str, Any], key: str
+        self,
+        student: Mapping[str, Any],
+        scope: str,
+        teacher: Mapping[str, Any],
+        key: str,
+        probe_size: tuple[int, int] = (128, 128),
     ) -> None:
         plain = build_plain(Config(dict(model=student, default_scope=scope)), 'model')
         super().__init__(data_preprocessor=plain.data_preprocessor)
         self.teacher = Teacher(**check_arguments(teacher, key), key=key)
         self.model = self.teacher.model  # registered, so that it moves to the device
         self.teacher.open_taps({Tap('backbone'): key})
-        self.teacher.probe(*probe_batch(self.model, (128, 128)))
+        self.teacher.probe(*probe_batch(self.model, (probe_size[0], probe_size[1])))
         self.renormalize = Renormalizer.between(
             plain.data_preprocessor, self.model.data_preprocessor
         )
@@ -118,6 +125,7 @@ def teacher_run_config(cfg: Config, split: str = 'test', name: str | None = None
         scope=plain.get('default_scope', 'mmengine'),
         teacher=config,
         key=key,
+        probe_size=(distill or {}).get('probe_size', (128, 128)),
     )
     # Hooks such as EMA belong to the student.
     plain.custom_hooks, plain.load_from, plain.resume = [], None, False

@@ -27,7 +27,7 @@ def compile_between(
     options = {'freezing': True} if device.type == 'cpu' else None
     compiled = list(whole_pieces(model, set(tapped)))
     for module in compiled:
-        module.forward = torch.compile(module.forward, options=options)  # type: ignore[method-assign]
+        module.forward = torch.compile(module.forward, options=options)
 
     def undo() -> None:
         for module in compiled:

@@ -96,8 +96,10 @@ def try_forms(
             found = run(twin, form)  # warms up, and chooses the kernels
             exact = exact or found
             trial = Trial(form, timed(run, twin, form, device), largest_error(exact, found))
-        except RuntimeError:  # no kernel of this precision
-            continue
+        except RuntimeError:
+            if form.precision == 'fp32':
+                raise
+            continue  # no kernel of this precision
         trials.append((trial, twin, [trial.seconds]))
     best = min(trial.seconds for trial, _, _ in trials)
     for _ in range(REPEAT - 1):

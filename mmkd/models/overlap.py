@@ -90,6 +90,6 @@ def run_teachers(
             found = side.start(partial(teacher, inputs, data_samples), inputs)
             beside += [tensor for kept in found.values() for tensor in kept]
         else:
-            found = teacher(inputs, data_samples)
+            found = teacher(inputs, data_samples)  # type: ignore[misc]
         read.update(found)
     return read, beside

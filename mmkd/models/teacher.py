@@ -192,9 +192,10 @@ class Teacher:
             self._undo_compile()
             self._undo_compile = None
             read = run()  # raises what has nothing to do with compiling
+            reason = f'{type(error).__name__}: {error}'.splitlines()[0]
             print_log(
                 f'{self.key}.compile: torch.compile failed, so the teacher runs without it: '
-                f'{type(error).__name__}: {str(error).strip().splitlines()[0:1]}',
+                f'{reason}',
                 logger='current',
                 level=logging.WARNING,
             )
