@@ -1,7 +1,7 @@
 """Measure the distillation tax: the time of a distillation step over that of the plain step.
 
 The steps are interleaved; teachers have random weights and batches are synthetic, so neither
-checkpoints nor data are needed.
+checkpoints nor data are needed. docs/performance.md says what the columns mean.
 """
 
 import argparse
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
+from mmkd.cli.bench import Setting
 from mmkd.cli.benchmark_step import benchmark, print_rows
 from mmkd.cli.launch import run_tool
 
@@ -24,6 +25,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--repeat', type=int, default=15, help='measured steps')
     parser.add_argument('--warmup', type=int, default=3)
     parser.add_argument('--amp', action='store_true', help='autocast for the student')
+    parser.add_argument(
+        '--iteration',
+        type=int,
+        help='measure the step of this iteration; by default the first one with full weights',
+    )
+    parser.add_argument(
+        '--no-memory', action='store_true', help='leave out the processes that measure peak memory'
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides')
     parser.add_argument('--json', help='write the rows to this file as well')
     return parser.parse_args()
@@ -32,15 +41,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Measure and print."""
     args = parse_args()
+    setting = Setting(args.device, tuple(args.size), args.batch_size, args.amp, args.iteration)
     rows = benchmark(
-        args.configs,
-        args.device,
-        tuple(args.size),
-        args.batch_size,
-        args.repeat,
-        args.warmup,
-        args.amp,
-        args.cfg_options,
+        args.configs, setting, args.repeat, args.warmup, args.cfg_options, not args.no_memory
     )
     print_rows(rows)
     if args.json:

@@ -2,208 +2,170 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import platform
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from mmengine.config import Config, ConfigDict
-from mmengine.logging import MMLogger
-from mmengine.model import revert_sync_batchnorm
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
-from mmkd.cli.measure import Candidate, measure
-from mmkd.datasets.synthetic import make_batch
-from mmkd.models.arguments import KEY, teacher_configs
+from mmkd.cli.bench import Bench, Setting, Spec
+from mmkd.cli.measure import MIB, PARTS, Candidate, half_range, measure
+from mmkd.cli.step_memory import peak_memory
+from mmkd.models.arguments import KEY
 from mmkd.models.distiller import Distiller
-from mmkd.models.teacher import build_plain, load_config, without_pretrained
 from mmkd.utils.errors import ConfigError
-from mmkd.utils.plain import find, is_distilled, learns_from_pairs, plain_config
+from mmkd.utils.plain import is_distilled
 
-TASKS = dict(mmdet='det', mmseg='seg', mmpretrain='cls')
-PARTS = ('teacher', 'methods', 'backward', 'optimizer')
-
-
-class Bench:
-    """Builds the candidates of one config with random weights, on one batch.
-
-    Args:
-        cfg: A distillation config. Its teachers get random weights: neither checkpoints nor data
-            are needed, and the cost is the same.
-        device: Where everything runs.
-        size: Height and width of the images.
-        batch_size: Images N per step.
-        amp: Whether the student trains under autocast.
-        folder: Where the teachers' random weights are written.
-    """
-
-    def __init__(
-        self,
-        cfg: Config,
-        device: torch.device,
-        size: tuple[int, int],
-        batch_size: int,
-        amp: bool,
-        folder: Path,
-    ) -> None:
-        self.cfg = cfg
-        self.device = device
-        self.amp = amp
-        task = TASKS[cfg.default_scope]
-        if task == 'seg':  # mmseg's preprocessor crops and pads to this
-            for node in (cfg, cfg.model):
-                if node.get('data_preprocessor') is not None:
-                    node.data_preprocessor.size = size
-        self.plain_cfg = plain_config(cfg)
-        with_random_teachers(cfg, folder)
-        self.batch = make_batch(
-            task,
-            num=batch_size,
-            size=size,
-            num_classes=find(cfg.model, 'num_classes'),
-            channels=cfg.model.backbone.get('in_channels', 3),
-            masks=find(cfg.model, 'mask_head') is not None,
-            paired=learns_from_pairs(cfg),
-        )
-
-    def model(self, cfg: Config) -> nn.Module:
-        """Build a model, initialised, in training mode."""
-        config = ConfigDict(without_pretrained(cfg.model.to_dict()))
-        if cfg.get('data_preprocessor') is not None:
-            config.setdefault('data_preprocessor', cfg.data_preprocessor)
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            model = MODELS.build(config)
-            model.init_weights()
-        if self.device.type == 'cpu':
-            model = revert_sync_batchnorm(model)
-        return model.to(self.device).train()
-
-    def step(self, cfg: Config, model: nn.Module) -> Callable[[], None]:
-        """Return a whole training step: preprocessing, losses, backward, optimizer."""
-        config = ConfigDict(cfg.optim_wrapper)
-        if self.amp:
-            config.type = 'AmpOptimWrapper'
-        optimizer = build_optim_wrapper(model, config)
-
-        def run() -> None:
-            model.train_step(self.batch, optimizer)
-
-        return run
-
-    def candidates(self, name: str) -> list[Candidate]:
-        """Return the plain student, its teachers alone and the distilled student."""
-        plain = self.model(self.plain_cfg)
-        distilled = self.model(self.cfg)
-        distiller: Distiller = distilled.distiller
-        for method in distiller.methods.values():  # as at the start of an epoch
-            method.before_epoch(distilled, [self.batch])
-        with torch.no_grad():
-            data = distilled.data_preprocessor(self.batch, True)
-
-        def teach() -> None:
-            for teacher in distiller.teachers.values():
-                if teacher.reader is not None and teacher.reader.taps:
-                    teacher(data['inputs'], data['data_samples'])
-
-        found = [Candidate('plain student', self.step(self.plain_cfg, plain), plain)]
-        if distiller.teachers:
-            found.append(Candidate(f'{name}: teacher alone', teach))
-        found.append(Candidate(name, self.step(self.cfg, distilled), distilled))
-        return found
-
-
-def with_random_teachers(cfg: Config, folder: Path) -> None:
-    """Give every teacher of a config random weights, in place."""
-    for number, (_, one, _) in enumerate(teacher_configs(cfg.model.distill.get('teacher'))):
-        model = build_plain(load_config(one['config'], KEY)[0], KEY)
-        model.init_weights()
-        checkpoint = folder / f'teacher{number}.pth'
-        torch.save(model.state_dict(), checkpoint)
-        one['checkpoint'] = str(checkpoint)  # type: ignore[index]
+MARGIN = 1.15  # of a method's step over the student's step and the teacher's forward together
+TOGETHER = 4  # distilled students that are in memory at once
 
 
 def benchmark(
-    configs: list[str],
-    device: str = 'cpu',
-    size: tuple[int, int] = (320, 320),
-    batch_size: int = 2,
+    configs: Sequence[str],
+    setting: Setting,
     repeat: int = 15,
     warmup: int = 3,
-    amp: bool = False,
     options: Mapping[str, Any] | None = None,
+    memory: bool = True,
 ) -> list[dict[str, Any]]:
-    """Measure the distillation steps of configs that share a student.
+    """Measure the distillation steps of configs.
+
+    The plain student is measured beside every few distilled ones, in the same rounds, and each of
+    them is compared to the plain step of its own round.
 
     Args:
         configs: Paths of distillation configs, or of studies (``.yml``), whose rows with a teacher
-            or a mixer are measured. Each plain student is measured once.
-        device: ``'cpu'`` or ``'cuda'``. Defaults to ``'cpu'``.
-        size: Height and width of the images. Defaults to (320, 320).
-        batch_size: Images per step. Defaults to 2.
+            or a mixer are measured.
+        setting: Device, size and so on.
         repeat: Measured steps. Defaults to 15.
         warmup: Steps before the first measured one. Defaults to 3.
-        amp: Autocast for the student. Defaults to False.
         options: Overrides of every config. Defaults to None.
+        memory: Whether to measure the peak memory, each in a process of its own. Defaults to True.
 
     Returns:
-        One row for each candidate: name, median seconds, relative spread, tax (ratio to the plain
-        student's step), memory in MiB, and the seconds of the parts.
+        One row for each candidate; docs/performance.md says what is in it.
 
     Raises:
         ConfigError: A config is none of distillation.
     """
-    MMLogger.get_instance('benchmark', log_level='ERROR')
-    where = torch.device(device)
-    groups: dict[str, list[Candidate]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for index, (name, path, own_options) in enumerate(rows_of(configs)):
-            cfg = Config.fromfile(path)
-            cfg.merge_from_dict({**own_options, **(options or {})})
-            parts = Path(folder) / str(index)
-            parts.mkdir()
-            bench = Bench(cfg, where, size, batch_size, amp, parts)
-            found = bench.candidates(name)
-            group = groups.setdefault(repr(bench.plain_cfg.model), found[:1])
-            group += found[1:]
-    rows = []
-    for group in groups.values():
-        measure(group, where, repeat, warmup)
-        plain = group[0].median
-        rows += [
-            dict(
-                name=c.name,
-                seconds=c.median,
-                spread=c.spread,
-                tax=c.median / plain,
-                saved_mib=c.saved_mib,
-                peak_mib=c.peak_mib,
-                parts=c.parts,
-            )
-            for c in group
-        ]
+    groups: dict[str, list[Spec]] = {}
+    for spec in specs_of(configs, options):
+        groups.setdefault(repr(Bench(spec, setting).plain_cfg.model), []).append(spec)
+    rows: list[dict[str, Any]] = []
+    for specs in groups.values():
+        plain_peak = peak_memory(specs[0], setting, False) if memory else None
+        for start in range(0, len(specs), TOGETHER):
+            some = specs[start : start + TOGETHER]
+            found = measure_together(some, setting, repeat, warmup)
+            found[0]['peak_mib'] = plain_peak
+            for spec, row in zip(some, (row for row in found if row['kind'] == 'distilled')):
+                row['peak_mib'] = peak_memory(spec, setting, True) if memory else None
+            rows += found[bool(start) :]
     return rows
 
 
-def rows_of(paths: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield name, config and options of every distillation step that is to be measured.
+def measure_together(
+    specs: Sequence[Spec], setting: Setting, repeat: int, warmup: int
+) -> list[dict[str, Any]]:
+    """Measure configs of one student in turns, and return its row and theirs."""
+    benches = [Bench(spec, setting) for spec in specs]
+    student = benches[0].student()
+    plain = Candidate('plain student', benches[0].step(student), student)
+    found: list[tuple[Candidate, dict[str, Any]]] = [(plain, dict(kind='student'))]
+    distillers: list[tuple[Candidate, Distiller, Candidate | None]] = []
+    for spec, bench in zip(specs, benches):
+        model = bench.distilled()
+        distiller: Distiller = model.distiller
+        about = dict(config=spec.path, options=spec.options)
+        alone = None
+        if any(t.reader is not None and t.reader.taps for t in distiller.teachers.values()):
+            alone = Candidate(f'{spec.name}: teacher alone', bench.teach(distiller))
+            found.append((alone, dict(kind='teacher', **about)))
+        candidate = Candidate(spec.name, bench.step(model), model)
+        found.append((candidate, dict(kind='distilled', **about)))
+        distillers.append((candidate, distiller, alone))
+    measure([candidate for candidate, _ in found], benches[0].device, repeat, warmup)
+    details = {id(c): (d, alone) for c, d, alone in distillers}
+    rows = []
+    for candidate, about in found:
+        row = row_of(candidate, plain, setting, about)
+        if id(candidate) in details:
+            distiller, alone = details[id(candidate)]
+            teacher = alone.median / plain.median if alone else 0.0
+            row.update(allowed=MARGIN * (1 + teacher), **teacher_of(distiller))
+        rows.append(row)
+    return rows
+
+
+def row_of(
+    candidate: Candidate, plain: Candidate, setting: Setting, about: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what was measured of one candidate."""
+    ratios = candidate.ratios(plain)
+    middle = Candidate('', candidate.run, seconds=ratios).median
+    device = torch.device(setting.device)
+    named = torch.cuda.get_device_name(device) if device.type == 'cuda' else processor()
+    return dict(
+        name=candidate.name,
+        **about,
+        seconds=candidate.median,
+        spread=candidate.spread,
+        plain_seconds=plain.median,
+        tax=middle,
+        tax_spread=half_range(ratios),
+        saved_mib=candidate.saved_mib,
+        plain_saved_mib=plain.saved_mib,
+        peak_mib=None,
+        parts=candidate.parts,
+        size=list(setting.size),
+        batch_size=setting.batch_size,
+        amp=setting.amp,
+        device=device.type,
+        device_name=named,
+        threads=torch.get_num_threads(),
+        rounds=len(candidate.seconds),
+    )
+
+
+def processor() -> str:
+    """Return the name of the processor, where the system tells."""
+    cpus = Path('/proc/cpuinfo')
+    lines = cpus.read_text().splitlines() if cpus.exists() else []
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else platform.machine()
+
+
+def teacher_of(distiller: Distiller) -> dict[str, Any]:
+    """Return what is to know of the teachers: parameters, form, size of what is tapped."""
+    read = [t for t in distiller.teachers.values() if t.reader is not None and t.reader.taps]
+    parameters = sum(p.numel() for t in read for p in t.model.parameters())
+    return dict(
+        teacher_parameters=parameters,
+        teacher_form='; '.join(t.describe() for t in read),
+        tapped_mib=sum(t.tapped_bytes for t in read) / MIB,
+    )
+
+
+def specs_of(paths: Sequence[str], options: Mapping[str, Any] | None = None) -> Iterator[Spec]:
+    """Yield every distillation step that is to be measured.
 
     Raises:
         ConfigError: A config is none of distillation.
     """
+    more = dict(options or {})
     for path in paths:
         if Path(path).suffix in ('.yml', '.yaml'):
             for row in yaml.safe_load(Path(path).read_text())['rows']:
-                options = row.get('options', {})
-                if is_distilled(Config.fromfile(row['config'])) and options.get(KEY, True):
-                    yield row['name'], row['config'], options
+                own = row.get('options', {})
+                if is_distilled(Config.fromfile(row['config'])) and own.get(KEY, True):
+                    yield Spec(row['name'], row['config'], {**own, **more})
         elif is_distilled(Config.fromfile(path)):
-            yield f'{Path(path).parent.name}/{Path(path).stem}', path, {}
+            yield Spec(f'{Path(path).parent.name}/{Path(path).stem}', path, more)
         else:
             raise ConfigError('config', f'{path} is no distillation config')
 
@@ -212,16 +174,19 @@ def print_rows(rows: list[dict[str, Any]], console: Console | None = None) -> No
     """Print the rows of :func:`benchmark` as a table."""
     table = Table(title='Distillation tax', title_justify='left')
     table.add_column('step', no_wrap=True)
-    for column in ('median s', '± %', 'tax', 'saved MiB', 'peak MiB', *(f'{p} s' for p in PARTS)):
+    columns = ('median s', '± %', 'tax', '±', 'allowed', 'saved MiB', 'peak MiB')
+    for column in (*columns, *(f'{p} s' for p in PARTS)):
         table.add_column(column, justify='right')
     for row in rows:
-        memory = [row['saved_mib'], row['peak_mib']]
+        allowed = row.get('allowed')
         table.add_row(
             row['name'],
             f'{row["seconds"]:.4f}',
             f'{100 * row["spread"]:.0f}',
             f'{row["tax"]:.2f}',
-            *('' if value is None else f'{value:.0f}' for value in memory),
+            f'{row["tax_spread"]:.2f}',
+            '' if allowed is None else f'{allowed:.2f}',
+            *('' if row[m] is None else f'{row[m]:.0f}' for m in ('saved_mib', 'peak_mib')),
             *(f'{row["parts"][p]:.4f}' if p in row['parts'] else '' for p in PARTS),
         )
-    (console or Console(width=160)).print(table)
+    (console or Console(width=180)).print(table)

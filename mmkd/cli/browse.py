@@ -20,7 +20,7 @@ from mmkd.cli.draw import (
 )
 from mmkd.mixers import Mixer, View
 from mmkd.models.distiller import KEY, build
-from mmkd.models.teacher import build_plain
+from mmkd.models.loading import build_plain
 from mmkd.utils.errors import ConfigError
 from mmkd.utils.plain import is_distilled, plain_config
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from mmkd.models.teacher import build_plain
+from mmkd.models.loading import build_plain
 from mmkd.utils.errors import ConfigError
 from mmkd.utils.plain import ours_in, plain_config
 

@@ -1,24 +1,28 @@
-"""Time and memory of training steps, measured in turns."""
+"""Time of training steps, measured in turns, and what they keep for backward."""
 
 from __future__ import annotations
 
-import gc
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.optim import OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import Tensor, nn
 
+import mmkd.models.teacher
 from mmkd.methods.base import Method
+from mmkd.mixers.base import Mixer
+from mmkd.mixers.patch_swap import PatchSwap
+from mmkd.models.forms import synchronize
+from mmkd.models.taps import TapReader
 from mmkd.models.teacher import Teacher
 
 MIB = 2**20
+PARTS = ('mixer', 'teacher', 'taps', 'methods', 'backward', 'optimizer')
 
 
 @dataclass
@@ -31,7 +35,6 @@ class Candidate:
         model: The model whose graph is measured; None for a teacher.
         seconds: Wall time of every measured step.
         saved_mib: Bytes that autograd keeps for backward, parameters excluded, in MiB.
-        peak_mib: Growth of the peak memory over the memory before the step, in MiB.
         parts: Median seconds of the parts of a step.
     """
 
@@ -40,7 +43,6 @@ class Candidate:
     model: nn.Module | None = None
     seconds: list[float] = field(default_factory=list)
     saved_mib: float | None = None
-    peak_mib: float | None = None
     parts: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -50,15 +52,24 @@ class Candidate:
 
     @property
     def spread(self) -> float:
-        """Half the distance between the quartiles, relative to the median."""
-        if len(self.seconds) < 4:
-            return float('nan')
-        low, _, high = statistics.quantiles(self.seconds, n=4)
-        return (high - low) / 2 / self.median
+        """Half the distance between the quartiles of the seconds, relative to the median."""
+        return half_range(self.seconds) / self.median
+
+    def ratios(self, other: Candidate) -> list[float]:
+        """Return the ratio of every step to the other's step of the same round."""
+        return [a / b for a, b in zip(self.seconds, other.seconds)]
+
+
+def half_range(values: list[float]) -> float:
+    """Return half the distance between the quartiles, nan of fewer than four values."""
+    if len(values) < 4:
+        return float('nan')
+    low, _, high = statistics.quantiles(values, n=4)
+    return (high - low) / 2
 
 
 def measure(candidates: list[Candidate], device: torch.device, repeat: int, warmup: int) -> None:
-    """Time the candidates in turns, then look at memory and at the parts of a step.
+    """Time the candidates in turns, then look at their graphs and at the parts of a step.
 
     One step of each after the other, so that whatever else the machine does hits all of them.
     """
@@ -73,45 +84,10 @@ def measure(candidates: list[Candidate], device: torch.device, repeat: int, warm
             synchronize(device)
             candidate.seconds.append(time.perf_counter() - start)
     for candidate in candidates:
-        gc.collect()
-        candidate.peak_mib = peak_of(candidate.run, device)
         if candidate.model is not None:
             kept = saved_bytes(candidate.run, candidate.model.parameters())[1]
             candidate.saved_mib = kept / MIB
             candidate.parts = parts_of(candidate, device, max(repeat // 2, 3))
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for the device."""
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-
-
-def peak_of(run: Callable[[], Any], device: torch.device) -> float | None:
-    """Return by how many MiB a step raises the memory in use; None where that cannot be told.
-
-    On CUDA by the allocator; on a CPU by the resident set, whose peak only Linux can reset.
-    """
-    if device.type == 'cuda':
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        return (torch.cuda.max_memory_allocated(device) - before) / MIB
-    try:
-        Path('/proc/self/clear_refs').write_text('5')
-        before = status('VmRSS')
-        run()
-        return (status('VmHWM') - before) / 1024
-    except (OSError, ValueError):
-        return None
-
-
-def status(name: str) -> int:
-    """Return an entry of this process's status, in KiB."""
-    for line in Path('/proc/self/status').read_text().splitlines():
-        if line.startswith(f'{name}:'):
-            return int(line.split()[1])
-    raise ValueError(name)
 
 
 def saved_bytes(function: Callable[[], Any], exclude: Iterable[Tensor] = ()) -> tuple[Any, int]:
@@ -152,37 +128,44 @@ def parts_of(candidate: Candidate, device: torch.device, repeat: int) -> dict[st
 
 @contextmanager
 def clocks(device: torch.device) -> Iterator[dict[str, float]]:
-    """Time the parts of every step that runs inside, by name."""
+    """Time the parts of every step that runs inside, by name; a part in a part counts there only.
+
+    Every part waits for the device, so that what overlaps otherwise does not overlap here.
+    """
     spent: dict[str, float] = {}
-    running: set[str] = set()
-    places = [
+    inside: list[float] = []  # for every part that is running, the seconds of the parts in it
+    places: list[tuple[Any, str, str]] = [
         (Teacher, '__call__', 'teacher'),
+        (TapReader, 'take', 'taps'),
+        (mmkd.models.teacher, 'detached', 'taps'),
         (Method, 'run', 'methods'),
-        (OptimWrapper, 'backward', 'backward'),
-        (OptimWrapper, 'step', 'optimizer'),
+        (Mixer, 'mix', 'mixer'),
+        (PatchSwap, 'mix', 'mixer'),
+        *((owner, 'backward', 'backward') for owner in (OptimWrapper, AmpOptimWrapper)),
+        *((owner, 'step', 'optimizer') for owner in (OptimWrapper, AmpOptimWrapper)),
     ]
-    originals = [(owner, attribute, getattr(owner, attribute)) for owner, attribute, _ in places]
+    originals = [getattr(owner, attribute) for owner, attribute, _ in places]
 
     def timed(function: Any, name: str) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
-            if name in running:  # a method that runs others
-                return function(*args, **kwargs)
-            running.add(name)
             synchronize(device)
             start = time.perf_counter()
+            inside.append(0.0)
             try:
                 return function(*args, **kwargs)
             finally:
                 synchronize(device)
-                running.remove(name)
-                spent[name] = spent.get(name, 0.0) + time.perf_counter() - start
+                seconds = time.perf_counter() - start
+                spent[name] = spent.get(name, 0.0) + seconds - inside.pop()
+                if inside:
+                    inside[-1] += seconds
 
         return call
 
     try:
-        for (owner, attribute, original), (_, _, name) in zip(originals, places):
+        for original, (owner, attribute, name) in zip(originals, places):
             setattr(owner, attribute, timed(original, name))
         yield spent
     finally:
-        for owner, attribute, original in originals:
+        for original, (owner, attribute, _) in zip(originals, places):
             setattr(owner, attribute, original)

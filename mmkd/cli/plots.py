@@ -14,7 +14,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from torch import nn
 
 from mmkd.cli.draw import Palette, class_legend, draw_sample
-from mmkd.models.teacher import build_plain, load_strictly
+from mmkd.models.loading import build_plain, load_strictly
 from mmkd.utils.plain import plain_config
 
 DISTILL = 'distill.'

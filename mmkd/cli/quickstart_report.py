@@ -15,7 +15,7 @@ from rich.table import Table
 
 from mmkd.cli.export import export_student
 from mmkd.cli.plots import plot_losses, plot_predictions
-from mmkd.models.teacher import build_plain
+from mmkd.models.loading import build_plain
 from mmkd.utils.plain import plain_config
 
 STUDENT = 'student'

@@ -12,9 +12,11 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmkd.models.distiller import check_arguments, teacher_configs
+from mmkd.models.loading import build_plain
+from mmkd.models.probe import probe_batch
 from mmkd.models.renormalize import Renormalizer
-from mmkd.models.taps import flatten
-from mmkd.models.teacher import Teacher, build_plain
+from mmkd.models.taps import Tap, flatten
+from mmkd.models.teacher import Teacher
 from mmkd.registry import MODELS
 from mmkd.utils.errors import ConfigError, did_you_mean
 from mmkd.utils.plain import is_distilled, plain_config
@@ -27,22 +29,32 @@ LAST_MODULES = ('bbox_head', 'rpn_head', 'mask_head', 'conv_seg', 'head')
 class TeacherAlone(BaseModel):
     """A teacher that predicts on what the student's data preprocessor makes.
 
-    Precision, conv-BN fusion, re-normalisation and evaluation mode are those of distillation.
+    Precision, conv-BN fusion, re-normalisation and evaluation mode are those of distillation; with
+    ``speed='auto'``, which chooses on the batches of a training run, it is fp32.
 
     Args:
         student: Model config of the plain student; only its data preprocessor is used.
         scope: Default scope of the student's config.
         teacher: Arguments of :class:`~mmkd.models.teacher.Teacher`.
         key: Config key of the teacher, for error messages.
+        probe_size: Height and width of the small batch on which the fusion is checked. Defaults to
+            (128, 128).
     """
 
     def __init__(
-        self, student: Mapping[str, Any], scope: str, teacher: Mapping[str, Any], key: str
+        self,
+        student: Mapping[str, Any],
+        scope: str,
+        teacher: Mapping[str, Any],
+        key: str,
+        probe_size: tuple[int, int] = (128, 128),
     ) -> None:
         plain = build_plain(Config(dict(model=student, default_scope=scope)), 'model')
         super().__init__(data_preprocessor=plain.data_preprocessor)
         self.teacher = Teacher(**check_arguments(teacher, key), key=key)
         self.model = self.teacher.model  # registered, so that it moves to the device
+        self.teacher.open_taps({Tap('backbone'): key})
+        self.teacher.probe(*probe_batch(self.model, (probe_size[0], probe_size[1])))
         self.renormalize = Renormalizer.between(
             plain.data_preprocessor, self.model.data_preprocessor
         )
@@ -55,7 +67,7 @@ class TeacherAlone(BaseModel):
         if self.renormalize is not None:
             inputs = self.renormalize(inputs, data_samples)
         with torch.autocast(inputs.device.type, enabled=False):
-            return self.model(inputs.to(self.teacher.dtype), data_samples, mode=mode)
+            return self.model(self.teacher.form.convert(inputs), data_samples, mode=mode)
 
 
 def to_float(module: nn.Module, args: Any, output: Any) -> Any:
@@ -113,6 +125,7 @@ def teacher_run_config(cfg: Config, split: str = 'test', name: str | None = None
         scope=plain.get('default_scope', 'mmengine'),
         teacher=config,
         key=key,
+        probe_size=(distill or {}).get('probe_size', (128, 128)),
     )
     # Hooks such as EMA belong to the student.
     plain.custom_hooks, plain.load_from, plain.resume = [], None, False

@@ -9,7 +9,7 @@ from mmengine.evaluator import DumpResults
 from mmengine.model import is_model_wrapper
 from torch import nn
 
-from mmkd.models.teacher import load_strictly
+from mmkd.models.loading import load_strictly
 from mmkd.utils.errors import ConfigError
 
 

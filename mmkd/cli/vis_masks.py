@@ -15,7 +15,7 @@ from torch import nn
 from mmkd.cli.export import read_checkpoint
 from mmkd.engine.hooks.distill_hook import ENTRY
 from mmkd.engine.pictures import Observer, draw_sheet
-from mmkd.models.teacher import without_pretrained
+from mmkd.models.loading import without_pretrained
 from mmkd.utils.errors import ConfigError
 from mmkd.utils.plain import is_distilled
 

@@ -8,6 +8,7 @@ from mmkd.functional.attention import attend_in_pieces, cross_attention, pool_ce
 from mmkd.functional.boxes import clip_to_visible, giou_loss, log_iou_loss, valuable_region
 from mmkd.functional.calibration import expected_calibration_error, negative_log_likelihood
 from mmkd.functional.channelwise import channel_kl
+from mmkd.functional.divergence import softmax_kl
 from mmkd.functional.feature import mimic_loss, standardize
 from mmkd.functional.foreground import foreground_masks, pad_boxes, weighted_squares
 from mmkd.functional.heads import distribution_kl, prior_rows, quality_focal_kd
@@ -88,6 +89,7 @@ __all__ = [
     'resize_labels',
     'soft_cross_entropy',
     'soft_target_labels',
+    'softmax_kl',
     'spatial_attention',
     'spatial_masked_loss',
     'standardize',

@@ -18,7 +18,8 @@ def activation_attention(x: Tensor, p: float = 2.0) -> Tensor:
     Returns:
         Attention (N, H·W); 0 where the whole map is.
     """
-    return F.normalize(x.abs().pow(p).mean(1).flatten(1), dim=1)
+    power = x.square() if p == 2 else x.abs().pow(p)  # squares need no second copy of the map
+    return F.normalize(power.mean(1).flatten(1), dim=1)
 
 
 def attention_distance(student: Tensor, teacher: Tensor, p: float = 2.0) -> Tensor:

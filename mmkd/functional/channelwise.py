@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
+
+from mmkd.functional.divergence import softmax_kl
 
 
 def channel_kl(student: Tensor, teacher: Tensor, tau: float = 1.0) -> Tensor:
@@ -21,7 +22,5 @@ def channel_kl(student: Tensor, teacher: Tensor, tau: float = 1.0) -> Tensor:
     Returns:
         Scalar; 0 where the student equals the teacher, and on maps of one cell.
     """
-    log_student = F.log_softmax(student.flatten(2) / tau, dim=2)  # (N, C, H·W)
-    log_teacher = F.log_softmax(teacher.flatten(2) / tau, dim=2)
-    divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(2)  # (N, C)
-    return divergence.mean() * tau**2
+    cells = [x.flatten(2) / tau for x in (student, teacher)]  # (N, C, H·W)
+    return softmax_kl(cells[0], cells[1].log_softmax(2), 2, is_log=True).mean() * tau**2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -27,14 +29,42 @@ def mimic_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> 
     return (difference * mask).sum() / (mask.sum() * student.shape[1]).clamp(min=1.0)
 
 
+class _Standardize(torch.autograd.Function):
+    """Keeps what it is given, which others keep anyway, instead of a centred copy."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+        std, mean = torch.std_mean(x, (0, 2, 3), keepdim=True, unbiased=False)
+        ctx.eps = eps
+        ctx.save_for_backward(x, mean, std)
+        return (x - mean).div_(std + eps)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        x, mean, std = ctx.saved_tensors
+        centred = x - mean
+        scaled = upstream / (std + ctx.eps)
+        # A constant channel has no direction in which its deviation grows.
+        slope = (scaled * centred).mean((0, 2, 3), keepdim=True) / ((std + ctx.eps) * std)
+        slope = slope.masked_fill(std == 0, 0)
+        gradient = scaled - scaled.mean((0, 2, 3), keepdim=True)
+        return gradient.sub_(centred.mul_(slope)), None
+
+
 def standardize(x: Tensor, eps: float = 1e-6) -> Tensor:
     """Give every channel of a map (N, C, H, W) zero mean and unit std over N, H and W.
 
     Source: Cao et al., "PKD", NeurIPS 2022, section 3.3. It removes the difference in scale
     between teacher and student; half the mean squared difference of two standardised maps is one
     minus their Pearson correlation.
+
+    Args:
+        x: Map (N, C, H, W).
+        eps: Is added to the deviation. Defaults to 1e-6.
+
+    Returns:
+        Map (N, C, H, W). The backward pass keeps no map but ``x`` itself.
     """
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    mean = x.mean((0, 2, 3), keepdim=True)
-    std = x.std((0, 2, 3), keepdim=True, unbiased=False)
-    return (x - mean) / (std + eps)
+    return _Standardize.apply(x, eps)

@@ -60,21 +60,19 @@ def foreground_masks(
     return foreground, background / background.sum((2, 3), keepdim=True).clamp(min=1)
 
 
-def weighted_squares(student: Tensor, teacher: Tensor, channels: Tensor, cells: Tensor) -> Tensor:
-    """Sum one squared difference under several weight maps.
+def weighted_squares(squares: Tensor, channels: Tensor, cells: Tensor) -> Tensor:
+    """Sum one squared difference ``D = (F_s - F_t)²`` under several weight maps.
 
-    ``L_m = 1/N Σ_n Σ_hw cells_m Σ_c channels_c (F_s - F_t)²``. The channels are summed first, so
-    the difference is the only tensor of the map's size that the backward pass keeps, however many
-    masks there are.
+    ``L_m = 1/N Σ_n Σ_hw cells_m Σ_c channels_c D``. The channels are summed first, so the
+    backward pass keeps no tensor of the map's size, however many masks there are.
 
     Args:
-        student: Map (N, C, H, W).
-        teacher: Map (N, C, H, W), without gradient.
+        squares: Squared difference D (N, C, H, W).
         channels: Weights (N, C, 1, 1), without gradient.
         cells: Weights (N, M, H, W) of M masks, without gradient.
 
     Returns:
         The M sums, means over N.
     """
-    squares = ((student - teacher).square() * channels).sum(1, keepdim=True)  # (N, 1, H, W)
-    return (squares * cells).sum((0, 2, 3)) / student.shape[0]
+    summed = (squares * channels).sum(1, keepdim=True)  # (N, 1, H, W)
+    return (summed * cells).sum((0, 2, 3)) / len(squares)

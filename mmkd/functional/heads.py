@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmkd.functional.divergence import softmax_kl
+
 
 def prior_rows(maps: Tensor, size: int) -> Tensor:
     """Turn a dense head's map (N, A·D, H, W) of A anchors into rows (N·H·W·A, D).
@@ -46,6 +48,5 @@ def distribution_kl(student_logits: Tensor, teacher_logits: Tensor, tau: float =
     Returns:
         Divergences (P,), summed over the bins; 0 where the student equals the teacher.
     """
-    log_student = (student_logits / tau).log_softmax(1)
     log_teacher = (teacher_logits / tau).log_softmax(1)
-    return (log_teacher.exp() * (log_teacher - log_student)).sum(1) * tau**2
+    return softmax_kl(student_logits / tau, log_teacher, 1, is_log=True) * tau**2

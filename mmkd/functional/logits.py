@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mmkd.functional.divergence import softmax_kl
 
 
 def kl_divergence(student_logits: Tensor, teacher_probs: Tensor, tau: float = 1.0) -> Tensor:
@@ -21,9 +22,7 @@ def kl_divergence(student_logits: Tensor, teacher_probs: Tensor, tau: float = 1.
     Returns:
         Scalar; 0 where the student equals the teacher.
     """
-    log_student = F.log_softmax(student_logits / tau, dim=1)
-    divergence = torch.special.xlogy(teacher_probs, teacher_probs) - teacher_probs * log_student
-    return divergence.sum(1).mean() * tau**2
+    return softmax_kl(student_logits / tau, teacher_probs, 1).mean() * tau**2
 
 
 def dense_binary_kl(student_logits: Tensor, teacher_logits: Tensor, tau: float = 1.0) -> Tensor:

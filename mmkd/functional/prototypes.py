@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 from mmkd.functional.labels import one_hot_pixels
+
+EPS = 1e-8  # smallest length of a cell or prototype
 
 
 def region_means(
@@ -49,11 +51,16 @@ def class_similarity(
         Similarities (N, H, W).
     """
     pixels = feature.flatten(2).transpose(1, 2)  # (N, H·W, C)
-    members = one_hot_pixels(labels, num_classes, ignore_index).to(pixels)  # (N, H·W, K)
     prototypes, _ = region_means(feature, labels, num_classes, ignore_index)  # (N, K, C)
-    ignored = 1 - members.sum(2, keepdim=True)
-    centers = members @ prototypes + ignored * pixels  # (N, H·W, C)
-    return F.cosine_similarity(pixels, centers, dim=2).unflatten(1, feature.shape[-2:])
+    # With the prototypes of all classes, because a prototype for every cell is one more map.
+    products = pixels @ prototypes.transpose(1, 2)  # (N, H·W, K)
+    flat = labels.flatten(1)  # (N, H·W)
+    index = flat.clamp(0, num_classes - 1)
+    product = products.gather(2, index[..., None])[..., 0]
+    lengths = [x.norm(dim=2).clamp(min=EPS) for x in (pixels, prototypes)]
+    cosine = product / (lengths[0] * lengths[1].gather(1, index))
+    known = (flat == index) & (flat != ignore_index)
+    return torch.where(known, cosine, 1.0).unflatten(1, feature.shape[-2:])
 
 
 def variation_loss(

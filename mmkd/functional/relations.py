@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmkd.functional.divergence import softmax_kl
+
 
 def unit_pixels(feature: Tensor) -> Tensor:
     """Turn a map (N, C, H, W) into rows (N, H·W, C) of unit length."""
@@ -48,8 +50,7 @@ def cross_image_loss(student: Tensor, teacher: Tensor, tau: float = 0.1) -> Tens
     """
     rows = [unit_pixels(x) for x in (student, teacher)]  # (N, P, C)
     logits = [torch.einsum('ipc,jqc->ijpq', x, x) / tau for x in rows]
-    log_student, log_teacher = (x.log_softmax(3) for x in logits)
-    return (log_teacher.exp() * (log_teacher - log_student)).sum(3).mean()
+    return softmax_kl(logits[0], logits[1].log_softmax(3), 3, is_log=True).mean()
 
 
 def memory_loss(
@@ -69,6 +70,6 @@ def memory_loss(
     Returns:
         Scalar: the mean over the cells that count; 0 where there is none.
     """
-    log_student, log_teacher = ((x @ memory.T / tau).log_softmax(1) for x in (student, teacher))
-    divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(1)  # (P,)
+    logits = [x @ memory.T / tau for x in (student, teacher)]  # (P, Q)
+    divergence = softmax_kl(logits[0], logits[1].log_softmax(1), 1, is_log=True)  # (P,)
     return (divergence * valid).sum() / valid.sum().clamp(min=1)

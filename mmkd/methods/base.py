@@ -38,6 +38,8 @@ class Method(nn.Module):
         weight: Weight of the method's losses: a number or a
             :class:`~mmkd.methods.schedule.Schedule`. Defaults to 1.0.
         warmup_iters: Linear warm-up of the weight. Defaults to 0.
+        every: Use the method only every so many iterations; in between its teacher rests. Defaults
+            to 1.
     """
 
     #: Whether the teacher's tensors arrive as those of the mixed batch. A method that wants the
@@ -56,11 +58,12 @@ class Method(nn.Module):
         levels: Sequence[int] | None = None,
         weight: Any = 1.0,
         warmup_iters: int = 0,
+        every: int = 1,
     ) -> None:
         super().__init__()
         self.key = ''  # config key, set by the distiller
         self._taps_config: dict[str, Any] = dict(student=student, teacher=teacher, levels=levels)
-        self._weight = (weight, warmup_iters)
+        self._weight = dict(weight=weight, warmup_iters=warmup_iters, every=every)
         self.student_taps: Taps = ()
         self.teacher_taps: Taps = ()
         #: Scalars of the last step that are logged as ``distill.<method>.<name>`` and not summed.
@@ -73,7 +76,7 @@ class Method(nn.Module):
             key: Config key of this method, for error messages.
         """
         self.key = key
-        self.schedule = Schedule.parse(self._weight[0], f'{key}.weight', self._weight[1])
+        self.schedule = Schedule.parse(key=f'{key}.weight', **self._weight)
         self.student_taps = self._parse('student')
         self.teacher_taps = self._parse('teacher')
 

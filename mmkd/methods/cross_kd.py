@@ -62,6 +62,7 @@ class CrossKD(Method):
         centerness_weight: Weight of the centerness term. Defaults to None: as published.
         weight: Weight (or schedule) of the whole. Defaults to 1.0.
         warmup_iters: Linear warm-up of the weight. Defaults to 0.
+        every: Use the method only every so many iterations. Defaults to 1.
 
     Deviations: where the channels differ, one 1×1 convolution for each branch, shared by the
     levels, comes first. The number of positives is averaged over the processes for every head,
@@ -80,8 +81,9 @@ class CrossKD(Method):
         centerness_weight: float | None = None,
         weight: Any = 1.0,
         warmup_iters: int = 0,
+        every: int = 1,
     ) -> None:
-        super().__init__(weight=weight, warmup_iters=warmup_iters)
+        super().__init__(weight=weight, warmup_iters=warmup_iters, every=every)
         self._paths = dict(student=student, teacher=teacher)
         self._head = head
         self._start = start

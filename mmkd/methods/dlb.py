@@ -57,8 +57,10 @@ class DLB(Method):
         self._logits: Tensor | None = None  # (n, K)
 
     def configure(self, key: str) -> None:
-        """Check the temperature."""
+        """Check the temperature, and that no iteration is left out."""
         super().configure(key)
+        if self.schedule.every > 1:
+            raise ConfigError(f'{key}.every', 'DLB remembers the iteration before: use it in all')
         if not self.tau > 0:
             raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
 

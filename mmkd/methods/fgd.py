@@ -21,7 +21,7 @@ from mmkd.utils import ConfigError
 
 
 class GlobalContext(nn.Module):
-    """Add to every cell one vector that is drawn from the whole map.
+    """One vector that is drawn from the whole map, and that is added to every cell of it.
 
     ``R(F) = F + W2 ReLU(LN(W1 Σ_p softmax_p(w·F) F_p))``.
 
@@ -47,10 +47,10 @@ class GlobalContext(nn.Module):
         nn.init.zeros_(self.transform[-1].bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the map (N, C, H, W) with its context added."""
+        """Return what is added to every cell of a map (N, C, H, W): (N, C, 1, 1)."""
         share = self.attend(x).flatten(2).softmax(2)  # (N, 1, H·W)
         context = x.flatten(2) @ share.transpose(1, 2)  # (N, C, 1)
-        return x + self.transform(context[..., None])
+        return self.transform(context[..., None])
 
 
 @MODELS.register_module()
@@ -133,12 +133,17 @@ class FGD(Method):
             s = adapter(s, size)  # (N, C_teacher, H, W)
             cells, channels = spatial_attention(t, self.tau), channel_attention(t, self.tau)
             masks = self.box_masks(boxes, t)  # (N, 2, H, W)
-            focal = weighted_squares(s, t, channels, masks * cells)
+            difference = s - t  # the one tensor of the map's size that is kept for backward
+            squares = difference.square()
+            focal = weighted_squares(squares, channels, masks * cells)
             attention = (
                 (spatial_attention(s, self.tau) - cells).abs().sum()
                 + (channel_attention(s, self.tau) - channels).abs().sum()
             ) / len(s)
-            context = (student_block(s) - teacher_block(t)).square().sum() / len(s)
+            # (R_s(F_s) - R_t(F_t))² = (difference + shift)², summed without a second map.
+            shift = (student_block(s) - teacher_block(t)).flatten(1)  # (N, C)
+            context = squares.sum() + 2 * (shift * difference.sum((2, 3))).sum()
+            context = (context + shift.square().sum() * size[0] * size[1]) / len(s)
             terms = (focal[0], focal[1], attention, context)
             for name, weight, term in zip(names, weights.values(), terms):
                 totals[name] = totals[name] + weight * term

@@ -49,6 +49,7 @@ class LD(Method):
         cls_tau: Temperature of the class logits. Defaults to 2.0.
         weight: Weight (or schedule) of the whole. Defaults to 1.0.
         warmup_iters: Linear warm-up of the weight. Defaults to 0.
+        every: Use the method only every so many iterations. Defaults to 1.
 
     Deviations: which priors are positive is found with the teacher's head, whose anchors and
     assigner have to be the student's. The paper's feature imitation is left out.
@@ -67,8 +68,9 @@ class LD(Method):
         cls_tau: float = 2.0,
         weight: Any = 1.0,
         warmup_iters: int = 0,
+        every: int = 1,
     ) -> None:
-        super().__init__(weight=weight, warmup_iters=warmup_iters)
+        super().__init__(weight=weight, warmup_iters=warmup_iters, every=every)
         self._paths = dict(student=student, teacher=teacher)
         self.cls = cls
         self.levels = levels

@@ -41,6 +41,7 @@ class PatchMixSimulationKD(Method):
             to None, no logit term.
         weight: Weight (or schedule) of the whole. Defaults to 1.0.
         warmup_iters: Linear warm-up of the whole. Defaults to 0.
+        every: Use the method only every so many iterations. Defaults to 1.
 
     Deviations: the paper's formulas, layers and weights are not public. This is our reading of its
     abstract; the dense form (boxes, label maps, pyramids) is ours.
@@ -54,8 +55,9 @@ class PatchMixSimulationKD(Method):
         logits: Mapping[str, Any] | None = None,
         weight: Any = 1.0,
         warmup_iters: int = 0,
+        every: int = 1,
     ) -> None:
-        super().__init__(weight=weight, warmup_iters=warmup_iters)
+        super().__init__(weight=weight, warmup_iters=warmup_iters, every=every)
         self._configs = dict(feature=feature, logits=logits)
         self.parts = nn.ModuleDict()
 

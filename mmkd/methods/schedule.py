@@ -34,7 +34,7 @@ class Schedule:
     every: int = 1
 
     @classmethod
-    def parse(cls, weight: Any, key: str, warmup_iters: int = 0) -> Schedule:
+    def parse(cls, weight: Any, key: str, warmup_iters: int = 0, every: int = 1) -> Schedule:
         """Turn ``weight`` of a config into a schedule.
 
         Raises:
@@ -42,6 +42,7 @@ class Schedule:
         """
         config = dict(weight) if isinstance(weight, Mapping) else dict(value=weight)
         config.setdefault('warmup_iters', warmup_iters)
+        config.setdefault('every', every)
         known = list(cls.__dataclass_fields__)
         for name in set(config) - set(known):
             raise ConfigError(f'{key}.{name}', f'no such key{did_you_mean(name, known)}')

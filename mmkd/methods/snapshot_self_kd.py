@@ -63,6 +63,7 @@ class SnapshotSelfKD(LogitKD):
         num_classes: int | None = None,
         weight: Any = 1.0,
         warmup_iters: int = 0,
+        every: int = 1,
         levels: Any = None,
     ) -> None:
         super().__init__(
@@ -73,6 +74,7 @@ class SnapshotSelfKD(LogitKD):
             num_classes,
             weight=weight,
             warmup_iters=warmup_iters,
+            every=every,
             levels=levels,
         )
         self.alpha = alpha

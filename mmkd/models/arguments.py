@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmkd.models.taps import Tap
+from mmkd.models.teacher import Teacher
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError, did_you_mean
 
@@ -78,7 +79,8 @@ def check_arguments(config: Any, key: str) -> dict[str, Any]:
     Raises:
         ConfigError: One is unknown, or ``config`` is missing.
     """
-    known = ('config', 'checkpoint', 'precision', 'fuse_conv_bn', 'channels_last')
+    known = arguments_of(Teacher)
+    known.remove('key')
     if not isinstance(config, Mapping) or 'config' not in config:
         raise ConfigError(key, NO_TEACHER)
     for name in config:

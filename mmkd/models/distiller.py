@@ -13,11 +13,13 @@ from mmkd.mixers.base import Mixer
 from mmkd.mixers.view import View
 from mmkd.models.arguments import KEY, build, check_arguments, teacher_configs, unknown_teacher
 from mmkd.models.first_step import FirstStep
+from mmkd.models.inherit import inheritable
+from mmkd.models.overlap import SideStream, run_teachers
 from mmkd.models.probe import probe_batch, run_probe
 from mmkd.models.renormalize import Renormalizer
 from mmkd.models.taps import Tap, TapReader, detached
 from mmkd.models.teacher import Teacher
-from mmkd.utils import ConfigError, did_you_mean, progress
+from mmkd.utils import ConfigError, progress
 
 # Takes a method's name, the method, its student's and teacher's tensors, and the view.
 Observer = Callable[[str, Method, Tensors, Tensors, View], None]
@@ -83,8 +85,9 @@ class Distiller(nn.Module):
             name: Teacher(**check_arguments(config, key), key=key)
             for name, config, key in teacher_configs(teacher)
         }
-        if self.inherit and not self.teachers:
-            raise ConfigError(f'{KEY}.inherit', 'there is no teacher to inherit from')
+        # As they were loaded: later they may be fused, or of less precision.
+        self._inheritable = inheritable(self.inherit, self.teachers, student)
+        self._side = SideStream()
         self._open_taps(student)
         self._register_state_dict_hook(hide_entries)
 
@@ -111,7 +114,7 @@ class Distiller(nn.Module):
                 teacher.renormalize = Renormalizer.between(*preprocessors)
             teacher.open_taps(teacher_taps[name])
             if teacher_taps[name]:
-                read_teacher.update(teacher(inputs, samples))
+                read_teacher.update(teacher.probe(inputs, samples))
         self.shapes = {
             'student': {tap: [tuple(t.shape) for t in kept] for tap, kept in read_student.items()},
             'teacher': {tap: [tuple(t.shape) for t in kept] for tap, kept in read_teacher.items()},
@@ -159,11 +162,13 @@ class Distiller(nn.Module):
         view = View.plain(inputs, data_samples)
         if self.mixer is not None:
             view = self.mixer.mix(inputs, data_samples, progress()[0])
-        read = self._read_teachers(active, view)
+        read, beside = self._read_teachers(active, view)
         for method in active.values():
             method.prepare(student, view)
         with self.reader.open(student):
             losses = loss(view.inputs, view.data_samples)
+        if beside:
+            self._side.join(beside)
         tapped = {tap: [t.float() for t in kept] for tap, kept in self.reader.take().items()}
         terms = {}
         # Logarithms, deviations and softmax over maps overflow or vanish in half precision.
@@ -190,12 +195,13 @@ class Distiller(nn.Module):
         }
         return {**losses, **weighted, **monitored, **self._unused(active)}
 
-    def _read_teachers(self, active: Mapping[str, Method], view: View) -> dict[Tap, list[Tensor]]:
-        """Run the teachers that the methods read."""
-        read: dict[Tap, list[Tensor]] = {}
-        for name in {tap.model for m in active.values() for tap, _ in all_taps(m.teacher_taps, '')}:
-            read.update(self.teachers[name](view.teacher_inputs, view.teacher_samples))
-        return read
+    def _read_teachers(
+        self, active: Mapping[str, Method], view: View
+    ) -> tuple[dict[Tap, list[Tensor]], list[Tensor]]:
+        """Run the teachers that the methods read; see :func:`~mmkd.models.overlap.run_teachers`."""
+        names = {tap.model for m in active.values() for tap, _ in all_taps(m.teacher_taps, '')}
+        teachers = [self.teachers[name] for name in names]
+        return run_teachers(teachers, view.teacher_inputs, view.teacher_samples, self._side)
 
     @torch.no_grad()
     def look(self, student: nn.Module, inputs: Tensor, data_samples: Any) -> None:
@@ -209,7 +215,9 @@ class Distiller(nn.Module):
         assert self.observer is not None
         view = View.plain(inputs, data_samples)
         methods = dict(self.methods.items())
-        read = self._read_teachers(methods, view)
+        read, beside = self._read_teachers(methods, view)
+        if beside:
+            self._side.join(beside)
         with self.reader.open(student):
             student(inputs, data_samples, mode='tensor')
         tapped = detached(self.reader.take())
@@ -224,30 +232,17 @@ class Distiller(nn.Module):
             f'distill.{name}.loss_off': zero for name, zero in zeros.items() if zero is not None
         }
 
+    @torch.no_grad()
     def inherit_weights(self, student: nn.Module) -> None:
-        """Copy the parts named by ``inherit`` from the (first) teacher.
-
-        Raises:
-            ConfigError: A part does not exist, or nothing of it has the same shape.
-        """
-        for part in self.inherit:
-            teacher = next(iter(self.teachers.values()))
-            source = teacher.model.state_dict()
-            own = {k: v for k, v in student.state_dict().items() if k.startswith(part + '.')}
-            copied = {k: v for k, v in own.items() if k in source and source[k].shape == v.shape}
-            if not copied:
-                parts = [name for name, _ in student.named_children() if name != 'distiller']
-                raise ConfigError(
-                    f'{KEY}.inherit',
-                    f'nothing of {part!r} can be copied from the teacher: no entry has the same '
-                    f'name and shape{did_you_mean(part, parts)}',
-                )
-            with torch.no_grad():
-                for name, value in copied.items():
-                    value.copy_(source[name])
+        """Copy the parts named by ``inherit`` from the (first) teacher."""
+        state = student.state_dict()
+        for part, entries in self._inheritable.items():
+            for name, value in entries.items():
+                state[name].copy_(value)
             if self.first_step is not None:
+                whole = sum(name.startswith(part + '.') for name in state)
                 self.first_step.notes.append(
-                    f'inherited {len(copied)} of {len(own)} entries of {part} from the teacher'
+                    f'inherited {len(entries)} of {whole} entries of {part} from the teacher'
                 )
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Any:

@@ -94,7 +94,7 @@ class FirstStep:
             label = f'teacher {name}'.strip()
             lines.append(
                 f'{label}: {type(teacher.model).__name__}, checkpoint entries {counts}; '
-                f'hash {teacher.hash}; {str(teacher.dtype).removeprefix("torch.")}{note}'
+                f'hash {teacher.hash}{note}; runs in {teacher.describe()}'
             )
         return '\n'.join([render(losses), render(taps), *lines, *self.notes, *self.warnings()])
 

@@ -70,7 +70,7 @@ class MaskLearner(BaseModel):
         (picked,) = Tap.parse(dict(module=tap), levels, f'{KEY}.tap')
         whole = Tap(module=picked.module)
         frozen.open_taps({whole: f'{KEY}.tap'})
-        maps = frozen(*probe_batch(frozen.model, (probe_size[0], probe_size[1])))[whole]
+        maps = frozen.probe(*probe_batch(frozen.model, (probe_size[0], probe_size[1])))[whole]
         self.num_maps = len(maps)
         wanted = range(len(maps)) if picked.levels is None else picked.levels
         for level in wanted:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
-from mmengine.config import Config, ConfigDict
-from mmengine.hub import get_config
+from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-import mmkd
+from mmkd.models.compiling import compile_between
+from mmkd.models.forms import PRECISIONS, Form, Trial, fastest, largest_error, try_forms
+from mmkd.models.fusion import conv_bn_pairs, fuse, untapped
+from mmkd.models.loading import build_plain, hash_of, load_config, load_strictly
 from mmkd.models.renormalize import Renormalizer
 from mmkd.models.taps import Tap, TapReader, detached
-from mmkd.utils import ConfigError, plain_config
-from mmkd.utils.compat import require
+from mmkd.utils import ConfigError
 
-PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+# Folding rounds anew, no more; what differs more than so was not a pair after all.
+ROUNDING = 1e-4
 
 
 class Teacher:
@@ -36,10 +38,18 @@ class Teacher:
         checkpoint: Its weights: a path, a URL, or ``'auto'`` for those of the config's metafile.
         precision: ``'fp32'``, ``'bf16'`` or ``'fp16'`` for the teacher alone; what is read from it
             is fp32 again. Defaults to ``'fp32'``.
-        fuse_conv_bn: Fold BatchNorm into the convolutions, which changes the last bits of the
-            result. Defaults to False.
+        fuse_conv_bn: Fold BatchNorm into the convolutions wherever nothing is read in between. It
+            is exact up to rounding, which is checked when the teacher is built. Defaults to True.
         channels_last: Run with the channels of maps innermost in memory, which is faster on most
             processors, above all in bf16. Defaults to False.
+        compile: Compile what lies between the taps with ``torch.compile``, in the first step; where
+            that fails there is a warning, and the teacher runs as it is. Defaults to False.
+        overlap: On CUDA, run on a stream of its own beside the student's forward pass. It needs
+            memory for both at once. Ignored, with a warning, on a CPU. Defaults to False.
+        speed: ``'auto'`` measures the forms (``precision`` × ``channels_last``) on the first batch
+            and takes the fastest whose error is at most ``max_error``. Defaults to None.
+        max_error: Largest relative error of a tapped tensor against fp32 for ``speed='auto'``.
+            Defaults to 0.02.
         key: Config key for error messages. Defaults to ``'model.distill.teacher'``.
 
     Raises:
@@ -51,13 +61,24 @@ class Teacher:
         config: str | Config | Mapping[str, Any],
         checkpoint: str | None = None,
         precision: str = 'fp32',
-        fuse_conv_bn: bool = False,
+        fuse_conv_bn: bool = True,
         channels_last: bool = False,
+        compile: bool = False,
+        overlap: bool = False,
+        speed: str | None = None,
+        max_error: float = 0.02,
         key: str = 'model.distill.teacher',
     ) -> None:
         if precision not in PRECISIONS:
             raise ConfigError(f'{key}.precision', f'use one of {", ".join(PRECISIONS)}')
-        self.dtype = PRECISIONS[precision]
+        if speed not in (None, 'auto'):
+            raise ConfigError(f'{key}.speed', f"is 'auto' or None, not {speed!r}")
+        if speed and (precision != 'fp32' or channels_last):
+            raise ConfigError(
+                f'{key}.speed', "'auto' chooses precision and channels_last itself: leave them out"
+            )
+        if not max_error >= 0:
+            raise ConfigError(f'{key}.max_error', f'is not negative, unlike {max_error}')
         self.key = key
         cfg, weights = load_config(config, key, weights=checkpoint == 'auto')
         if checkpoint == 'auto':
@@ -72,14 +93,18 @@ class Teacher:
         self.load_report = load_strictly(self.model, checkpoint, key)
         self.hash = hash_of(self.model)
         # In eval mode SyncBN equals BN, and torch's SyncBN refuses to run on a CPU.
-        self.model = revert_sync_batchnorm(self.model)
-        if fuse_conv_bn:
-            from mmcv.cnn import fuse_conv_bn as fuse
-
-            self.model = fuse(self.model.eval())
-        self.model.requires_grad_(False).eval().to(self.dtype)
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.model.to(memory_format=self.memory_format)
+        self.model = revert_sync_batchnorm(self.model).requires_grad_(False).eval()
+        self.form = Form(precision, channels_last)
+        self.fuse_conv_bn = fuse_conv_bn
+        self.compile = compile
+        self.overlap = overlap
+        self.speed = speed
+        self.max_error = max_error
+        self.fused: list[tuple[str, str]] = []
+        self.trials: list[Trial] = []
+        self.tapped_bytes = 0  # of what was read last, for benchmarks
+        self._started = False  # whether a real batch has come
+        self._undo_compile: Callable[[], None] | None = None
         #: Whether dropout and drop-path act; everything else is in eval mode always.
         self.dropout = False
         self.renormalize: Renormalizer | None = None
@@ -88,9 +113,59 @@ class Teacher:
     def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:
         return self
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return self.form.dtype
+
     def open_taps(self, taps: Mapping[Tap, str]) -> None:
         """Decide, once, what :meth:`__call__` reads."""
         self.reader = TapReader(self.model, taps)
+
+    @torch.no_grad()
+    def probe(self, inputs: Tensor, data_samples: Any) -> dict[Tap, list[Tensor]]:
+        """Run a small batch through all of the teacher and bring it into its fast form. Once.
+
+        Args:
+            inputs: Batch (N, 3, H, W); its values do not matter.
+            data_samples: N data samples.
+
+        Returns:
+            The tensors of every tap, fp32; of noise.
+        """
+        assert self.reader is not None, 'open_taps() comes first'
+        # Noise, because on an empty image much is equal that is not the same.
+        noise = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0))
+        run = partial(self._read, self.model, Form(), noise, data_samples)
+        read: dict[Tap, list[Tensor]] = {}
+        pairs = conv_bn_pairs(self.model, lambda: read.update(run()))
+        self.reader.measured()
+        expected = detached(self.reader.take())
+        if self.fuse_conv_bn:
+            self._fuse(untapped(pairs, self.reader.taps), expected, run)
+        self.form.apply(self.model)
+        return expected
+
+    def _fuse(
+        self,
+        pairs: list[tuple[str, str]],
+        expected: Mapping[Tap, list[Tensor]],
+        run: Callable[[], Mapping[Tap, list[Tensor]]],
+    ) -> None:
+        """Fold the pairs, unless that changes what is read."""
+        undo = fuse(self.model, pairs)
+        found = run()
+        error = max((largest_error(expected[tap], found[tap]) for tap in expected), default=0.0)
+        if error <= ROUNDING:
+            self.fused = pairs
+            return
+        undo()
+        print_log(
+            f'{self.key}.fuse_conv_bn: folded into the convolutions, BatchNorm gives something '
+            f'else (relative error {error:.1g}), so it stays as it is; set it to False',
+            logger='current',
+            level=logging.WARNING,
+        )
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, data_samples: Any) -> dict[Tap, list[Tensor]]:
@@ -103,22 +178,71 @@ class Teacher:
         Returns:
             The tensors of every tap, fp32, without gradients.
         """
-        assert self.reader is not None, 'open_taps() comes first'
-        self.model.eval()  # somebody may hold a reference and have called train()
-        if self.dropout:
-            for module in self.dropouts():
-                module.train()
+        assert self.reader is not None and self.reader.calls is not None, 'probe() comes first'
         if self.renormalize is not None:
             inputs = self.renormalize(inputs, data_samples)
+        if not self._started:
+            self._start(inputs, data_samples)
+        run = partial(self._read, self.model, self.form, inputs, data_samples, self.dropout)
+        if self._undo_compile is None:
+            return run()
+        try:
+            return run()
+        except Exception as error:  # there is no telling what a missing compiler raises
+            self._undo_compile()
+            self._undo_compile = None
+            read = run()  # raises what has nothing to do with compiling
+            reason = f'{type(error).__name__}: {error}'.splitlines()[0]
+            print_log(
+                f'{self.key}.compile: torch.compile failed, so the teacher runs without it: '
+                f'{reason}',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return read
+
+    def _start(self, inputs: Tensor, data_samples: Any) -> None:
+        """Choose the form and set up the compiler, on the first real batch."""
+        assert self.reader is not None
+        self._started = True
+
+        def read(model: nn.Module, form: Form) -> list[Tensor]:
+            found = self._read(model, form, inputs, data_samples)
+            return [tensor for kept in found.values() for tensor in kept]
+
+        if self.speed == 'auto':
+            self.trials = try_forms(self.model, read, inputs.device)
+            self.form = fastest(self.trials, self.max_error).form
+            self.form.apply(self.model)
+        if self.compile:
+            tapped = {tap.module for tap in self.reader.taps}
+            self._undo_compile = compile_between(self.model, tapped, inputs.device)
+
+    def _read(
+        self,
+        model: nn.Module,
+        form: Form,
+        inputs: Tensor,
+        data_samples: Any,
+        dropout: bool = False,
+    ) -> dict[Tap, list[Tensor]]:
+        """Run a model in its form; to the deepest tap, once it is known which one that is."""
+        assert self.reader is not None
+        model.eval()  # somebody may hold a reference and have called train()
+        if dropout:
+            for module in self.dropouts():
+                module.train()
+        measured = self.reader.calls is not None
         with (
             torch.autocast(inputs.device.type, enabled=False),
-            self.reader.open(self.model, stop=self.reader.calls is not None),
+            self.reader.open(model, stop=measured),
         ):
-            inputs = inputs.to(self.dtype, memory_format=self.memory_format)
-            self.model(inputs, data_samples, mode='tensor')
-        if self.reader.calls is None:
-            self.reader.measured()
-        return detached(self.reader.take())
+            model(form.convert(inputs), data_samples, mode='tensor')
+        if not measured:
+            return {}
+        read = detached(self.reader.take())
+        self.tapped_bytes = sum(tensor.nbytes for kept in read.values() for tensor in kept)
+        return read
 
     def dropouts(self) -> list[nn.Module]:
         """Return the modules that drop something at random with a probability above 0."""
@@ -130,132 +254,18 @@ class Teacher:
                 found.append(module)
         return found
 
+    def describe(self) -> str:
+        """Return in which form it runs, and what was measured to choose it."""
+        parts = [str(self.form), f'{len(self.fused)} conv-BN pairs fused' if self.fused else '']
+        parts.append('compiled' if self._undo_compile is not None else '')
+        text = ', '.join(part for part in parts if part)
+        trials = [
+            f'{t.form} {1000 * t.seconds:.0f} ms (error {t.error:.1e})'
+            + (' <- chosen' if t.form == self.form else '')
+            for t in self.trials
+        ]
+        return '\n  '.join([text, *trials])
+
     def to(self, device: torch.device) -> None:
         """Move the weights to ``device``."""
         self.model.to(device)
-
-
-def load_config(
-    config: str | Config | Mapping[str, Any], key: str, weights: bool = False
-) -> tuple[Config, str | None]:
-    """Read a teacher's config.
-
-    Args:
-        config: A path, ``'mmdet::…'``, or a config object.
-        key: Config key for error messages.
-        weights: Look for the weights that the metafile of an upstream config names.
-
-    Returns:
-        The config, and the address of the weights (None where there are none).
-
-    Raises:
-        ConfigError: It cannot be read, or has no ``model``.
-    """
-    if isinstance(config, str):
-        package, _, name = config.partition('::')
-        try:
-            if not name:
-                cfg = Config.fromfile(config)
-            elif package == 'mmkd':
-                cfg = Config.fromfile(mmkd.config(name))
-            else:
-                require(package, f'{key}.config={config!r}')
-                cfg = get_config(config, pretrained=weights)
-        except AssertionError as error:  # how mmengine says that a metafile names no weights
-            raise ConfigError(f'{key}.checkpoint', f'{config!r}: {error}') from error
-        except (OSError, ValueError, SyntaxError) as error:
-            raise ConfigError(f'{key}.config', f'cannot read {config!r}: {error}') from error
-    else:
-        cfg = config if isinstance(config, Config) else Config(dict(config))
-    if not cfg.get('model'):
-        raise ConfigError(f'{key}.config', 'the config has no `model`')
-    return cfg, cfg.get('model_path')
-
-
-def build_plain(cfg: Config, key: str) -> nn.Module:
-    """Build the model of a config without its pretrained initialisation, in the config's scope."""
-    model = plain_config(cfg).model.to_dict()  # a distilled student can teach
-    if cfg.get('data_preprocessor') is not None:
-        model.setdefault('data_preprocessor', cfg.data_preprocessor.to_dict())
-    scope = cfg.get('default_scope') or 'mmengine'
-    require(scope, f'{key}.config')
-    with DefaultScope.overwrite_default_scope(scope):
-        # ConfigDict, because detectors read parts of it as attributes.
-        return MODELS.build(ConfigDict(without_pretrained(model)))
-
-
-def without_pretrained(node: Any) -> Any:
-    """Drop every ``Pretrained`` init_cfg and ``pretrained`` key: the checkpoint overwrites them."""
-    if isinstance(node, Mapping):
-        kept: dict[str, Any] = {}
-        for name, value in node.items():
-            pretrained = isinstance(value, Mapping) and value.get('type') == 'Pretrained'
-            if name == 'pretrained' or (name == 'init_cfg' and pretrained):
-                kept[name] = None
-            else:
-                kept[name] = without_pretrained(value)
-        return kept
-    if isinstance(node, (list, tuple)):
-        return type(node)(without_pretrained(item) for item in node)
-    return node
-
-
-def load_strictly(model: nn.Module, checkpoint: str, key: str) -> dict[str, int]:
-    """Load a checkpoint of which every model entry must be there in the right shape.
-
-    Returns:
-        How many entries ``matched``, are ``missing`` or ``unexpected``.
-
-    Raises:
-        ConfigError: The file is missing or corrupt, or belongs to another model.
-    """
-    key = f'{key}.checkpoint'
-    try:
-        content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    except FileNotFoundError as error:
-        raise ConfigError(key, f'{checkpoint!r} does not exist') from error
-    except Exception as error:
-        raise ConfigError(key, f'cannot read {checkpoint!r}: {error}') from error
-    state = content.get('state_dict', content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
-        raise ConfigError(key, f'{checkpoint!r} holds no state dict')
-    state = {k.removeprefix('module.'): v for k, v in state.items()}
-    own = model.state_dict()
-    missing = [k for k in own if k not in state and not k.endswith('num_batches_tracked')]
-    unexpected = [k for k in state if k not in own]
-    wrong = [k for k in own if k in state and own[k].shape != state[k].shape]
-    if missing or wrong:
-        shapes = [f'{k}: {tuple(state[k].shape)} for {tuple(own[k].shape)}' for k in wrong[:3]]
-        raise ConfigError(
-            key,
-            f'{checkpoint!r} does not fit {type(model).__name__}: {len(missing)} of {len(own)} '
-            f'entries are missing{listing(missing)}, {len(wrong)} have another shape'
-            f'{listing(shapes)}; is it of another architecture or class count?',
-        )
-    # A deeper network has every entry of a shallower one. Whole parts that the model lacks, such
-    # as an auxiliary head or a copy of averaged weights, are harmless.
-    parts = {name for name, _ in model.named_children()}
-    surplus = [k for k in unexpected if k.split('.')[0] in parts]
-    if surplus:
-        raise ConfigError(
-            key,
-            f'{checkpoint!r} does not fit {type(model).__name__}: {len(surplus)} of its entries '
-            f'have no place in it{listing(surplus)}; is it of a deeper architecture?',
-        )
-    # Upstream checkpoints of older releases lack the counters, which nothing reads in eval mode.
-    model.load_state_dict({**own, **{k: v for k, v in state.items() if k in own}})
-    return dict(matched=len(own) - len(missing), missing=len(missing), unexpected=len(unexpected))
-
-
-def listing(names: list[str]) -> str:
-    """Return up to three names in brackets, or nothing."""
-    return f' ({", ".join(names[:3])}{", …" if len(names) > 3 else ""})' if names else ''
-
-
-def hash_of(model: nn.Module) -> str:
-    """Return the first 12 digits of a SHA-256 over a model's state dict."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
-    return digest.hexdigest()[:12]

@@ -71,10 +71,12 @@ def test_report(task, tmp_path):
         )
         assert float(cells[4]) == pytest.approx(float(norm), rel=1e-2)
     teacher = model.distiller.teachers['']
-    entries = len(teacher.model.state_dict())
+    checkpoint = torch.load(distill['teacher']['checkpoint'])
+    entries = len(checkpoint['state_dict'])
     kind = type(teacher.model).__name__
     assert f'teacher: {kind}, checkpoint entries matched {entries}, missing 0' in report
     assert f'unexpected 0; hash {teacher.hash}' in report
+    assert f'runs in fp32, {len(teacher.fused)} conv-BN pairs fused' in report
     for side in ('student', 'teacher'):
         module = distill['methods']['logits'][side]
         lines = [li for li in report.splitlines() if side in li and f' {module} ' in li]

@@ -55,6 +55,22 @@ def test_standardize_equals_loops(shape):
         assert result[:, k].flatten().tolist() == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize('shape', [(2, 3, 4, 5), (1, 2, 1, 3), (1, 1, 1, 1)])
+@pytest.mark.parametrize('eps', [1e-6, 0.5])
+def test_gradient_of_standardize(shape, eps):
+    x = (random(*shape) * 3 + 5).requires_grad_()
+    weights = random(*shape, seed=1)
+    plain = (x - x.mean((0, 2, 3), keepdim=True)) / (
+        x.std((0, 2, 3), keepdim=True, unbiased=False) + eps
+    )
+    gradients = [
+        torch.autograd.grad((y * weights).sum(), x)[0] for y in (plain, standardize(x, eps))
+    ]
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-9, atol=1e-9)
+    if shape[-1] > 1:
+        assert torch.autograd.gradcheck(lambda x: standardize(x, eps), x)
+
+
 def test_standardize_is_finite_for_constant_maps():
     for x in (torch.full((2, 3, 4, 4), 7.0), torch.randn(1, 3, 1, 1)):
         x.requires_grad_()

@@ -7,6 +7,7 @@ import math
 import pytest
 from mmengine.logging import MessageHub
 
+from mmkd.methods.dlb import DLB
 from mmkd.methods.schedule import Schedule
 from mmkd.models.distiller import Distiller
 from mmkd.utils import ConfigError, progress
@@ -36,6 +37,22 @@ def test_begin_and_end():
 def test_every():
     assert values(7, value=1.0, every=3) == [1.0, 0, 0, 1.0, 0, 0, 1.0]
     assert values(5, value=1.0, every=2, begin=1) == [0, 1.0, 0, 1.0, 0]
+
+
+def test_every_beside_the_weight_of_a_method():
+    assert [Schedule.parse(2.0, 'w', every=2).at(i) for i in range(4)] == [2.0, 0, 2.0, 0]
+    inner = Schedule.parse(dict(value=2.0, every=3), 'w', every=2)  # as for warmup_iters
+    assert [inner.at(i) for i in range(4)] == [2.0, 0, 0, 2.0]
+    with pytest.raises(ConfigError, match=r'w\.every'):
+        Schedule.parse(2.0, 'w', every=0)
+
+
+def test_dlb_refuses_to_leave_iterations_out():
+    """It compares to the iteration before, so it would find another one."""
+    DLB('head.fc').configure('methods.a')
+    for kwargs in (dict(every=2), dict(weight=dict(value=1.0, every=2))):
+        with pytest.raises(ConfigError, match=r'methods\.a\.every'):
+            DLB('head.fc', **kwargs).configure('methods.a')
 
 
 @pytest.mark.parametrize('decay', ['linear', 'cosine'])

@@ -19,13 +19,16 @@ def at(iteration: int) -> None:
 
 
 @pytest.mark.parametrize('task', TASKS)
-def test_a_method_without_weight_is_skipped(task, tmp_path):
+@pytest.mark.parametrize(
+    'interval', [dict(weight=dict(value=2.0, every=2)), dict(weight=2.0, every=2)], ids=str
+)
+def test_a_method_without_weight_is_skipped(task, interval, tmp_path):
     """Its adapters stay in the graph for DDP; the teacher runs only if somebody reads it."""
     model = make_student(
         task,
         teacher=teacher_config(task, tmp_path),
         mixer=dict(type='mmkd.PatchMix', variant='permutation'),
-        methods=dict(feature=dict(MIMIC[task], weight=dict(value=2.0, every=2))),
+        methods=dict(feature=dict(MIMIC[task], **interval)),
     )
     teacher = model.distiller.teachers['']
     runs = []

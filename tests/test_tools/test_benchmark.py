@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ import yaml
 from helpers import CONFIGS
 from torch import nn
 
-from mmkd.cli.benchmark_step import rows_of
-from mmkd.cli.measure import Candidate, clocks, measure, saved_bytes
+from mmkd.cli.bench import Spec
+from mmkd.cli.benchmark_step import specs_of
+from mmkd.cli.measure import Candidate, clocks, half_range, measure, saved_bytes
+from mmkd.models.taps import TapReader
 from mmkd.utils import ConfigError
 
 
@@ -59,12 +62,41 @@ def test_clocks_leave_nothing_behind_and_count_a_method_once():
     assert Method.run is before
 
 
+def test_a_part_inside_another_counts_once():
+    """As the teacher's reader does, which is another part than the teacher."""
+    from mmkd.methods.base import Method
+
+    class Slow(Method):
+        simulate = False
+
+        def forward(self, student, teacher, view):
+            time.sleep(0.02)
+            return TapReader(nn.Sequential(), {}).take()
+
+    with clocks(torch.device('cpu')) as spent:
+        Slow().run([], [], None)
+    assert set(spent) == {'methods', 'taps'}
+    assert spent['taps'] < 0.02 <= spent['methods']
+
+
+def test_the_tax_is_that_of_the_rounds():
+    """A machine that becomes slower half-way does not change it."""
+    plain = Candidate('plain', None, seconds=[1.0, 1.0, 2.0, 2.0])
+    other = Candidate('other', None, seconds=[1.5, 1.5, 3.0, 3.0])
+    assert other.ratios(plain) == [1.5] * 4
+    assert half_range(other.ratios(plain)) == 0 < plain.spread
+    assert half_range([1.0, 2.0]) != half_range([1.0, 2.0])  # nan
+
+
 @pytest.mark.slow
 def test_the_tool(workspace):
+    """Of several students, with a mixer, of pairs, and of the batch before."""
     printed = workspace.run(
         'tools/benchmark_step.py',
         workspace.config('kd/pspnet-mimic_r18_r18-w16_nuclei.py'),
         workspace.config('pskd/pspnet_r18_r18-w16_nuclei.py'),
+        workspace.config('dlb/resnet_self_r18-w16_fashion-mnist.py'),
+        workspace.config('ips/pspnet_self_r18-w16_nuclei.py'),
         '--size',
         64,
         64,
@@ -75,13 +107,17 @@ def test_the_tool(workspace):
     )
     assert 'plain student' in printed
     rows = json.loads((workspace.folder / 'rows.json').read_text())
-    names = [row['name'] for row in rows]
-    assert names.count('plain student') == 1 and len(names) == 5
-    plain, distilled = rows[0], rows[2]
-    assert plain['tax'] == 1.0 and distilled['seconds'] > 0
-    # The mimic keeps the tapped maps and little else.
-    assert plain['saved_mib'] < distilled['saved_mib'] < 2 * plain['saved_mib']
-    assert set(distilled['parts']) == {'teacher', 'methods', 'backward', 'optimizer'}
+    assert [row['kind'] for row in rows].count('student') == 2 and len(rows) == 8
+    plain, mimic = rows[0], rows[2]
+    assert plain['tax'] == 1.0 and mimic['seconds'] > 0
+    assert mimic['allowed'] > 1.15 and mimic['teacher_parameters'] > 1e6
+    kept = mimic['saved_mib'] - plain['saved_mib']
+    assert 0 < kept < 3 * mimic['tapped_mib']  # an adapter, and its map
+    assert mimic['peak_mib'] > plain['peak_mib'] > 100
+    assert set(mimic['parts']) == {'teacher', 'taps', 'methods', 'backward', 'optimizer'}
+    assert rows[4]['parts']['mixer'] > 0
+    printed = workspace.run('tools/plot_tax.py', 'rows.json', '--out', 'tax.png')
+    assert (workspace.folder / 'tax.png').stat().st_size > 1000
 
 
 def test_the_rows_of_a_study_are_measured_with_their_options(tmp_path):
@@ -95,10 +131,10 @@ def test_the_rows_of_a_study_are_measured_with_their_options(tmp_path):
         dict(name='twice', config=config, options=options),
     ]
     study.write_text(yaml.safe_dump(dict(rows=rows)))
-    found = list(rows_of([str(study), config]))
+    found = list(specs_of([str(study), config]))
     assert found == [
-        ('twice', config, options),
-        ('kd/retinanet-mimic_r18_r18-w16_bccd', config, {}),
+        Spec('twice', config, options),
+        Spec('kd/retinanet-mimic_r18_r18-w16_bccd', config, {}),
     ]
     with pytest.raises(ConfigError, match='is no distillation config'):
-        list(rows_of([plain]))
+        list(specs_of([plain]))

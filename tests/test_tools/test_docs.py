@@ -8,7 +8,7 @@ import pytest
 from helpers import ROOT
 from mmengine.config import Config
 
-from mmkd.models.teacher import load_config
+from mmkd.models.loading import load_config
 
 PAGES = [ROOT / 'README.md', *ROOT.glob('docs/**/*.md'), *ROOT.glob('configs/*/README.md')]
 

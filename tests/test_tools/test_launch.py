@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 
 from mmkd.cli.launch import run_tool, use_available_backend
-from mmkd.models.teacher import load_config
+from mmkd.models.loading import load_config
 
 
 @pytest.mark.slow

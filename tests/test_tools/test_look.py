@@ -148,7 +148,7 @@ def test_browse_swapped_pairs(workspace, config, shown, tmp_path, monkeypatch):
 
 
 def test_denormalize_is_the_inverse(workspace):
-    from mmkd.models.teacher import build_plain
+    from mmkd.models.loading import build_plain
     from mmkd.utils import plain_config
 
     bgr = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)

@@ -1,0 +1,124 @@
+"""Tables and plots of what ``tools/benchmark_step.py`` has measured."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+BLOCK = re.compile(r'(<!-- steps: (\S+) -->\n).*?(<!-- end -->)', re.DOTALL)
+COLUMNS: dict[str, Callable[[Row], str]] = {
+    'step': lambda r: r['name'],
+    'seconds': lambda r: f'{r["seconds"]:.3f} ± {100 * r["spread"]:.0f} %',
+    'tax': lambda r: f'{r["tax"]:.2f}',
+    'allowed': lambda r: f'{r["allowed"]:.2f}' if r.get('allowed') else '',
+    'teacher s': lambda r: part(r, 'teacher'),
+    'methods s': lambda r: part(r, 'methods'),
+    'mixer s': lambda r: part(r, 'mixer'),
+    'kept MiB': lambda r: number(r['saved_mib']),
+    'tapped MiB': lambda r: number(r.get('tapped_mib')),
+    'peak MiB': lambda r: number(r['peak_mib']),
+}
+# What a plot can have on its x axis: label, and the value of a row.
+AXES: dict[str, tuple[str, Callable[[Row], float]]] = {
+    'size': ('side of the images in pixels', lambda r: r['size'][0]),
+    'batch': ('images in a batch', lambda r: r['batch_size']),
+    'teacher': ('parameters of the teacher in millions', lambda r: r['teacher_parameters'] / 1e6),
+}
+
+
+def read_rows(paths: Iterable[str | Path]) -> list[Row]:
+    """Return the rows of several files."""
+    return [row for path in paths for row in json.loads(Path(path).read_text())]
+
+
+def part(row: Row, name: str) -> str:
+    """Return the seconds of a part, or nothing."""
+    seconds = row['parts'].get(name)
+    return '' if not seconds else f'{seconds:.3f}'
+
+
+def number(value: float | None) -> str:
+    """Return a whole number, or nothing."""
+    return '' if value is None else f'{value:.0f}'
+
+
+def table_of(rows: list[Row]) -> str:
+    """Return a Markdown table of students and distilled steps, without columns that are empty."""
+    rows = [row for row in rows if row['kind'] != 'teacher']
+    cells = {name: [show(row) for row in rows] for name, show in COLUMNS.items()}
+    cells = {name: values for name, values in cells.items() if any(values)}
+    lines = [list(cells), ['---'] * len(cells), *zip(*cells.values())]
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def machine_of(rows: list[Row]) -> str:
+    """Return where and under what the rows were measured."""
+    row = rows[0]
+    height, width = row['size']
+    return (
+        f'{row["device"]} ({row["device_name"]}, {row["threads"]} threads), {height}×{width}, '
+        f'batch {row["batch_size"]}{", AMP" if row["amp"] else ""}, {row["rounds"]} rounds'
+    )
+
+
+def fill_page(page: Path) -> list[str]:
+    """Write the tables into a page, between ``<!-- steps: FILE -->`` and ``<!-- end -->``.
+
+    Args:
+        page: The page; the files are relative to it.
+
+    Returns:
+        The files that are missing; their places are left as they are.
+    """
+    missing = []
+
+    def fill(match: re.Match[str]) -> str:
+        file = page.parent / match[2]
+        if not file.exists():
+            missing.append(match[2])
+            return match[0]
+        rows = read_rows([file])
+        return f'{match[1]}{machine_of(rows)}\n\n{table_of(rows)}\n{match[3]}'
+
+    page.write_text(BLOCK.sub(fill, page.read_text()))
+    return missing
+
+
+def plot_tax(rows: list[Row], axis: str, out: Path) -> None:
+    """Draw the tax of the distilled steps, a line for each that was measured several times.
+
+    Args:
+        rows: Rows of the benchmark.
+        axis: ``'size'``, ``'batch'`` or ``'teacher'``; along the last, all rows are one line.
+        out: Path of the picture.
+    """
+    from matplotlib.figure import Figure
+
+    label, value = AXES[axis]
+    lines: dict[str, list[Row]] = {}
+    for row in rows:
+        if row['kind'] == 'distilled':
+            lines.setdefault('' if axis == 'teacher' else row['name'], []).append(row)
+    figure = Figure(figsize=(5.2, 3.6), layout='constrained')
+    axes = figure.subplots()
+    for name, line in lines.items():
+        line.sort(key=value)
+        x, tax = [value(row) for row in line], [row['tax'] for row in line]
+        spread = [row['tax_spread'] for row in line]
+        axes.errorbar(x, tax, yerr=spread, marker='o', capsize=3, linewidth=1.2, label=name)
+        axes.plot(x, [row['allowed'] for row in line], linestyle=':', color='grey', linewidth=1)
+        if axis == 'teacher':
+            for row in line:
+                at = (value(row), row['tax'])
+                axes.annotate(row['name'], at, textcoords='offset points', xytext=(4, -10))
+    axes.set(xlabel=label, ylabel='distillation tax')
+    axes.axhline(1, color='black', linewidth=0.8)
+    axes.grid(alpha=0.3)
+    if axis != 'teacher':
+        axes.legend(fontsize=8)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=130)

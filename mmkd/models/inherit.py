@@ -1,0 +1,49 @@
+"""What a student copies from its teacher before training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from mmkd.models.arguments import KEY
+from mmkd.models.teacher import Teacher
+from mmkd.utils import ConfigError, did_you_mean
+
+
+def inheritable(
+    parts: Sequence[str], teachers: Mapping[str, Teacher], student: nn.Module
+) -> dict[str, dict[str, Tensor]]:
+    """Return the entries of the (first) teacher that fit the student, by part.
+
+    They are taken as they were loaded: before BatchNorm is fused and the precision lowered.
+
+    Args:
+        parts: Parts such as ``neck``.
+        teachers: Teachers that have not been probed.
+        student: The student.
+
+    Raises:
+        ConfigError: There is no teacher or no such part, or nothing of it has the same shape.
+    """
+    if not parts:
+        return {}
+    if not teachers:
+        raise ConfigError(f'{KEY}.inherit', 'there is no teacher to inherit from')
+    source = next(iter(teachers.values())).model.state_dict()
+    state = student.state_dict()
+    found = {}
+    for part in parts:
+        own = {k: v for k, v in state.items() if k.startswith(part + '.')}
+        fitting = {
+            k: source[k] for k, v in own.items() if k in source and source[k].shape == v.shape
+        }
+        if not fitting:
+            known = [name for name, _ in student.named_children() if name != 'distiller']
+            raise ConfigError(
+                f'{KEY}.inherit',
+                f'nothing of {part!r} can be copied from the teacher: no entry has the same '
+                f'name and shape{did_you_mean(part, known)}',
+            )
+        found[part] = fitting
+    return found
