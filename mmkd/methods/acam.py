@@ -28,6 +28,7 @@ from mmkd.utils import ConfigError
 
 FUSIONS = ('cooperative', 'reversed', 'teacher', 'fixed')
 MASKS_FROM = ('both', 'spatial', 'channel')
+SEEK = ('agreement', 'difference')
 # Time grows with the square of the cells, so pool='auto' keeps attention below that of this many.
 MAX_CELLS = 20_000
 MASK_STD = 0.01  # of the selection units: all masks start near ½
@@ -120,6 +121,9 @@ class ACAM(Method):
             to ``'cooperative'``.
         reduction: ``'mask_sum'`` divides by a mask's sum as above, ``'weighted_mean'`` by that of
             its squares, ``'literal'`` multiplies by its sum. Defaults to ``'weighted_mean'``.
+        seek: ``'agreement'``: masks follow the gradient of the losses, as published, to where
+            student and teacher differ least. ``'difference'``: they follow it upwards, to where
+            they differ most, and the student is detached in them. Defaults to ``'agreement'``.
         detach_student_in_mask: Keep the student from lowering the loss by moving the masks.
             Defaults to False.
         pool: Side of the squares of cells over which keys and values are averaged, an
@@ -135,8 +139,9 @@ class ACAM(Method):
     on a small set within a hundred steps; so the default is the ``'weighted_mean'``, which is ours
     and does not change when a mask is multiplied. Single masks would still become empty or full,
     the cheapest way to be diverse, so their areas are kept from it by a term of their own
-    (:func:`~mmkd.functional.area_balance`), ours as well. Dice is the mean over pairs (MasKD).
-    ``'fixed'`` is ours: what the paper fixed is not public. C_q is rounded down.
+    (:func:`~mmkd.functional.area_balance`), ours as well, as is ``seek='difference'``. Dice is the
+    mean over pairs (MasKD). ``'fixed'`` is ours: what the paper fixed is not public. C_q is rounded
+    down.
     """
 
     #: These train the masks; the student need not feel them.
@@ -153,6 +158,7 @@ class ACAM(Method):
         masks_from: str = 'both',
         fusion: str = 'cooperative',
         reduction: str = 'weighted_mean',
+        seek: str = 'agreement',
         detach_student_in_mask: bool = False,
         pool: int | str = 'auto',
         checkpoint: bool = False,
@@ -166,7 +172,8 @@ class ACAM(Method):
         self.masks_from = masks_from
         self.fusion = fusion
         self.reduction = reduction
-        self.detach_student_in_mask = detach_student_in_mask
+        self.seek = seek
+        self.detach_student_in_mask = detach_student_in_mask or seek == 'difference'
         self.pool = pool
         self.checkpoint = checkpoint
         self._announced: set[int] = set()
@@ -174,7 +181,7 @@ class ACAM(Method):
     def configure(self, key: str) -> None:
         """Check the arguments."""
         super().configure(key)
-        choices = dict(masks_from=MASKS_FROM, fusion=FUSIONS, reduction=REDUCTIONS)
+        choices = dict(masks_from=MASKS_FROM, fusion=FUSIONS, reduction=REDUCTIONS, seek=SEEK)
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ConfigError(f'{key}.{name}', f'use one of {", ".join(map(repr, known))}')
@@ -261,7 +268,8 @@ class ACAM(Method):
             for kind, masks, loss in kinds:
                 if masks is None:
                     continue
-                masked = loss(squared, masks, self.reduction).mean()
+                used = masks if self.seek == 'agreement' else 2 * masks.detach() - masks
+                masked = loss(squared, used, self.reduction).mean()
                 terms.setdefault(kind, []).append(self.alpha * masked)
                 areas.setdefault(kind, []).append(masks.detach().flatten(2).mean((0, 2)))
                 if self.diversity and masks.shape[1] > 1:

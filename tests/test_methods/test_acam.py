@@ -29,6 +29,7 @@ ABLATIONS = {
     'one-mask': dict(num_masks=1),
     'no-diversity': dict(diversity=0.0),
     'no-area': dict(area=0.0),
+    'difference': dict(seek='difference'),
 }
 
 
@@ -271,6 +272,7 @@ def test_auto_pools_large_maps_and_says_so_once(monkeypatch):
         (dict(masks_from='none'), 'masks_from'),
         (dict(fusion='student'), 'fusion'),
         (dict(reduction='sum'), 'reduction'),
+        (dict(seek='both'), 'seek'),
         (dict(num_masks=0), 'num_masks'),
         (dict(pool=0), 'pool'),
         (dict(pool='always'), 'pool'),
@@ -305,3 +307,21 @@ def test_the_area_term_keeps_trained_masks_from_closing(reduction):
         extremes[area] += [1 - found[f'area_{kind}_max'] for kind in ('spatial', 'channel')]
     assert min(extremes[2.0]) > 0.05
     assert min(extremes[0.0]) < 0.02
+
+
+def test_masks_that_seek_the_difference_go_where_the_loss_is_larger():
+    """Same loss; the masks' gradient is reversed, the student's is that of constant masks."""
+    teacher, student = [random(2, 4, 3, 4)], [random(2, 4, 3, 4, seed=1).requires_grad_()]
+    losses, masks, students = [], [], []
+    for seek in ('agreement', 'difference'):
+        method = acam(
+            student, teacher, seek=seek, diversity=0.0, area=0.0, detach_student_in_mask=True
+        )
+        loss = sum(method.run(student, teacher, plain_view()).values())
+        gradients = torch.autograd.grad(loss, [method.units[0].spatial, student[0]])
+        losses.append(loss.detach())
+        masks.append(gradients[0])
+        students.append(gradients[1])
+    assert torch.equal(*losses) and masks[0].any()
+    torch.testing.assert_close(masks[0], -masks[1])
+    torch.testing.assert_close(*students)
