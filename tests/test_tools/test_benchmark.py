@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 from helpers import CONFIGS
+from mmengine.logging import MessageHub
 from torch import nn
 
-from mmkd.cli.bench import Spec
+from mmkd.cli.bench import Bench, Setting, Spec, first_full_iteration
 from mmkd.cli.benchmark_step import specs_of
 from mmkd.cli.measure import Candidate, clocks, half_range, measure, saved_bytes
+from mmkd.methods.schedule import Schedule
 from mmkd.models.taps import TapReader
 from mmkd.utils import ConfigError
 
@@ -118,6 +122,46 @@ def test_the_tool(workspace):
     assert rows[4]['parts']['mixer'] > 0
     printed = workspace.run('tools/plot_tax.py', 'rows.json', '--out', 'tax.png')
     assert (workspace.folder / 'tax.png').stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    'config',
+    [
+        'maskd/retinanet_r18_r18-w16_bccd.py',  # tokens of a stage before
+        'progressive-self-kd/retinanet_self_r18-w16_bccd.py',  # the epoch before
+        'dlb/resnet_self_r18-w16_fashion-mnist.py',  # the batch before
+        'cs-kd/resnet_self_r18-w16_fashion-mnist.py',  # pairs of a class
+    ],
+)
+def test_configs_that_need_more_than_a_batch(config):
+    bench = Bench(Spec('name', str(CONFIGS / config)), Setting(size=(32, 32), batch_size=4))
+    model = bench.distilled()
+    before, losses = dict(MessageHub.get_current_instance().runtime_info), []
+    model.parse_losses = watched(model.parse_losses, losses)
+    run = bench.step(model)
+    run()
+    run()
+    kd = {k: float(v.detach()) for k, v in losses[1].items() if k.startswith('distill.')}
+    assert kd and all(math.isfinite(value) for value in kd.values())
+    assert MessageHub.get_current_instance().runtime_info == before
+
+
+def watched(function, seen):
+    def call(losses):
+        seen.append(losses)
+        return function(losses)
+
+    return call
+
+
+def test_steps_are_measured_where_methods_have_their_full_weight():
+    schedules = [Schedule(1.0, warmup_iters=500), Schedule(1.0, begin=100, every=7, warmup_iters=3)]
+    methods = {str(i): SimpleNamespace(schedule=s) for i, s in enumerate(schedules)}
+    assert first_full_iteration(None) == 0
+    assert first_full_iteration(SimpleNamespace(methods=methods)) == 500
+    del methods['0']
+    at = first_full_iteration(SimpleNamespace(methods=methods))
+    assert at == 107 and schedules[1].at(at) == 1.0
 
 
 def test_the_rows_of_a_study_are_measured_with_their_options(tmp_path):
