@@ -5,6 +5,8 @@ from mmkd.methods.cirkd import CIRKD
 from mmkd.methods.cross_kd import CrossKD
 from mmkd.methods.cs_kd import CSKD
 from mmkd.methods.cwd import CWD
+from mmkd.methods.dist import DIST
+from mmkd.methods.dkd import DKD
 from mmkd.methods.dlb import DLB
 from mmkd.methods.feature_mimic import FeatureMimic
 from mmkd.methods.fgd import FGD
@@ -14,6 +16,8 @@ from mmkd.methods.ld import LD
 from mmkd.methods.logit_kd import LogitKD
 from mmkd.methods.maskd import MasKD
 from mmkd.methods.mgd import MGD
+from mmkd.methods.mix_kd import MixKD
+from mmkd.methods.nkd import NKD
 from mmkd.methods.patchmix_simulation_kd import PatchMixSimulationKD
 from mmkd.methods.pkd import PKD
 from mmkd.methods.progressive_self_kd import ProgressiveSelfKD
@@ -30,11 +34,14 @@ __all__ = [
     'CIRKD',
     'CSKD',
     'CWD',
+    'DIST',
+    'DKD',
     'DLB',
     'FGD',
     'IFVD',
     'LD',
     'MGD',
+    'NKD',
     'PKD',
     'SKD',
     'USKD',
@@ -44,6 +51,7 @@ __all__ = [
     'LogitKD',
     'MasKD',
     'Method',
+    'MixKD',
     'PatchMixSimulationKD',
     'ProgressiveSelfKD',
     'Schedule',
