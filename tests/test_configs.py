@@ -176,7 +176,7 @@ def test_builds_steps_saves(path, tmp_path):
     assert {name.split('.')[1] for name in distilled} == set(cfg.model.distill.methods)
     assert all(torch.isfinite(value).all() for value in log.values()), log
     # Methods that replace a part of the student's own loss add a difference, of either sign.
-    differences = ('alpha', 'loss_progressive', 'loss_tf')
+    differences = ('alpha', 'loss_class', 'loss_progressive', 'loss_tf')
     for name, value in distilled.items():
         assert value != 0 if name.endswith(differences) else value > 0, log
     without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
