@@ -11,7 +11,8 @@ model = dict(
             checkpoint='work_dirs/teachers/resnet_r28x4_cifar100/teacher.pth',
         ),
         methods=dict(
-            # T = 4 and weight 2 are the usual ones on CIFAR-100, not confirmed by the authors' code.
+            # T = 4 and weight 2 are the usual ones on CIFAR-100, not confirmed by the authors'
+            # code.
             dist=dict(
                 type='mmkd.DIST',
                 student='head.fc',

@@ -10,8 +10,9 @@ model = dict(
             checkpoint='work_dirs/teachers/resnet_r18-w32_fashion-mnist/teacher.pth',
         ),
         methods=dict(
-            # Published T and beta of the smaller pairs of CIFAR-100; the warm-up is a twelfth of the
-            # training, as there. The weight is ours: the loss starts at about 2.6 times the cross-entropy.
+            # Published T and beta of the smaller pairs of CIFAR-100; the warm-up is a twelfth of
+            # the training, as there. The weight is ours: the loss starts at about 2.6 times the
+            # cross-entropy.
             dkd=dict(
                 type='mmkd.DKD',
                 student='head.fc',

@@ -11,7 +11,8 @@ model = dict(
             checkpoint='work_dirs/teachers/resnet_r28x4_cifar100/teacher.pth',
         ),
         methods=dict(
-            # The published values for ResNet-32x4 -> 8x4. The warm-up is 20 epochs of 782 iterations.
+            # The published values for ResNet-32x4 -> 8x4. The warm-up is 20 epochs of 782
+            # iterations.
             dkd=dict(
                 type='mmkd.DKD',
                 student='head.fc',

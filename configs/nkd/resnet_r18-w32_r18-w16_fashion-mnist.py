@@ -10,8 +10,8 @@ model = dict(
             checkpoint='work_dirs/teachers/resnet_r18-w32_fashion-mnist/teacher.pth',
         ),
         methods=dict(
-            # The authors' values for ImageNet; with those for CIFAR-100 the loss would be 30 times the
-            # cross-entropy at first.
+            # The authors' values for ImageNet; with those for CIFAR-100 the loss would be 30 times
+            # the cross-entropy at first.
             nkd=dict(
                 type='mmkd.NKD',
                 student='head.fc',

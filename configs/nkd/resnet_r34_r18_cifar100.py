@@ -10,8 +10,8 @@ model = dict(
             checkpoint='work_dirs/teachers/resnet_r34_cifar100/teacher.pth',
         ),
         methods=dict(
-            # The authors' values for this pair. The non-target term is about 30 times the cross-entropy
-            # at first; most of that is the teacher's entropy, which has no gradient.
+            # The authors' values for this pair. The non-target term is about 30 times the cross-
+            # entropy at first; most of that is the teacher's entropy, which has no gradient.
             nkd=dict(
                 type='mmkd.NKD',
                 student='head.fc',

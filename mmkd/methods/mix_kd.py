@@ -71,14 +71,14 @@ class MixKD(Method):
 
     def check(self, student: nn.Module, mixer: nn.Module | None) -> None:
         """Find the loss of the student's head."""
-        head = getattr(student, 'head', None)
-        if not callable(getattr(head, 'loss_module', None)):
+        loss = getattr(getattr(student, 'head', None), 'loss_module', None)
+        if not callable(loss):
             raise ConfigError(
                 f'{self.key}.type',
                 "rescales the logits of the class loss, for which it needs the student's "
                 "`head.loss_module`, as mmpretrain's classifiers have it",
             )
-        self._loss = [head.loss_module]
+        self._loss = [loss]
 
     def forward(
         self, student: list[Tensor], teacher: list[Tensor], view: View
