@@ -184,7 +184,7 @@ def test_builds_steps_saves(path, tmp_path):
     assert all(torch.isfinite(value).all() for value in log.values()), log
     # Methods that replace a part of the student's own loss add a difference, of either sign, and
     # information is raised.
-    differences = ('alpha', 'loss_progressive', 'loss_tf', 'loss_cmi')
+    differences = ('alpha', 'loss_class', 'loss_progressive', 'loss_tf', 'loss_cmi')
     for name, value in distilled.items():
         assert value != 0 if name.endswith(differences) else value > 0, log
     without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]

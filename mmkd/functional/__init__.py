@@ -13,7 +13,16 @@ from mmkd.functional.feature import mimic_loss, standardize
 from mmkd.functional.foreground import foreground_masks, pad_boxes, weighted_squares
 from mmkd.functional.heads import distribution_kl, prior_rows, quality_focal_kd
 from mmkd.functional.labels import one_hot_pixels, resize_labels
-from mmkd.functional.logits import class_rows, dense_binary_kl, kl_divergence
+from mmkd.functional.logits import (
+    class_rows,
+    dense_binary_kl,
+    dkd_terms,
+    kl_divergence,
+    nkd_non_target_loss,
+    nkd_target_loss,
+    pearson_distance,
+    unit_std,
+)
 from mmkd.functional.masks import (
     activation_masks,
     area_balance,
@@ -64,6 +73,7 @@ __all__ = [
     'designed_distribution',
     'dice_diversity',
     'distribution_kl',
+    'dkd_terms',
     'enqueue',
     'expected_calibration_error',
     'foreground_masks',
@@ -76,10 +86,13 @@ __all__ = [
     'memory_loss',
     'mimic_loss',
     'negative_log_likelihood',
+    'nkd_non_target_loss',
+    'nkd_target_loss',
     'one_hot_pixels',
     'pad_boxes',
     'pair_divergence',
     'pairwise_loss',
+    'pearson_distance',
     'pick_pixels',
     'pool_cells',
     'prior_rows',
@@ -95,6 +108,7 @@ __all__ = [
     'standardize',
     'student_guided_target',
     'token_masks',
+    'unit_std',
     'valuable_region',
     'variation_loss',
     'weighted_squares',

@@ -5,6 +5,8 @@ from mmkd.methods.cirkd import CIRKD
 from mmkd.methods.cross_kd import CrossKD
 from mmkd.methods.cs_kd import CSKD
 from mmkd.methods.cwd import CWD
+from mmkd.methods.dist import DIST
+from mmkd.methods.dkd import DKD
 from mmkd.methods.dlb import DLB
 from mmkd.methods.feature_mimic import FeatureMimic
 from mmkd.methods.fgd import FGD
@@ -15,6 +17,8 @@ from mmkd.methods.logit_kd import LogitKD
 from mmkd.methods.maskd import MasKD
 from mmkd.methods.mcmi import MCMI
 from mmkd.methods.mgd import MGD
+from mmkd.methods.mix_kd import MixKD
+from mmkd.methods.nkd import NKD
 from mmkd.methods.patchmix_simulation_kd import PatchMixSimulationKD
 from mmkd.methods.pkd import PKD
 from mmkd.methods.progressive_self_kd import ProgressiveSelfKD
@@ -31,12 +35,15 @@ __all__ = [
     'CIRKD',
     'CSKD',
     'CWD',
+    'DIST',
+    'DKD',
     'DLB',
     'FGD',
     'IFVD',
     'LD',
     'MCMI',
     'MGD',
+    'NKD',
     'PKD',
     'SKD',
     'USKD',
@@ -46,6 +53,7 @@ __all__ = [
     'LogitKD',
     'MasKD',
     'Method',
+    'MixKD',
     'PatchMixSimulationKD',
     'ProgressiveSelfKD',
     'Schedule',

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmkd.methods.base import Method
+from mmkd.mixers.view import View
 from mmkd.utils import ConfigError
 
 
@@ -74,6 +77,95 @@ def check_logits(student: Any, key: str) -> int:
             f'is a tap of logits (N, K) of at least two classes, such as head.fc, not {shapes}',
         )
     return shapes[0][1]
+
+
+def check_classes(student: Sequence[Tensor], teacher: Sequence[Tensor], key: str) -> None:
+    """Check that student and teacher tell the same number of classes apart.
+
+    Args:
+        student: Logits (N, K) or (N, K, H, W).
+        teacher: As many.
+        key: Config key of the method.
+
+    Raises:
+        ConfigError: They do not.
+    """
+    for s, t in zip(student, teacher):
+        if s.shape[1] != t.shape[1]:
+            raise ConfigError(
+                f'{key}.student',
+                f'the student has {s.shape[1]} class channels and the teacher {t.shape[1]}; '
+                'logit distillation needs the same classes',
+            )
+
+
+def check_logit_pair(method: Method, student: Any, teacher: Any) -> int:
+    """Check that both taps of a method yield one tensor of image logits of the same classes.
+
+    Args:
+        method: The method.
+        student: What its student's tap yields on the probe.
+        teacher: What its teacher's tap yields.
+
+    Returns:
+        Number of classes K.
+
+    Raises:
+        ConfigError: They yield something else.
+    """
+    classes = check_logits(student, method.key)
+    method.check_pairs(student, teacher, ndim=2)
+    check_classes(student, teacher, method.key)
+    return classes
+
+
+def refuse_regions(student: Sequence[Tensor], view: View, key: str) -> None:
+    """Refuse the logits (R, K) of regions, which differ between the two models.
+
+    Raises:
+        ConfigError: There are not as many rows as images.
+    """
+    for s in student:
+        if s.ndim == 2 and len(s) != len(view.inputs):
+            raise ConfigError(
+                f'{key}.student',
+                f'yields {len(s)} rows of logits for {len(view.inputs)} images: it classifies '
+                'regions, and teacher and student look at different ones; tap a dense head, '
+                'such as rpn_head.rpn_cls',
+            )
+
+
+def target_classes(view: View, logits: Tensor) -> Tensor:
+    """Return the class (N,) of every image; of a mixed image that with the largest share.
+
+    Args:
+        view: What this step looks at.
+        logits: Logits (N, K).
+
+    Raises:
+        ConfigError: The images have no single label.
+    """
+    return class_labels(view.data_samples, logits.shape[1], logits).argmax(1)
+
+
+def simulated_logits(teacher: Tensor, view: View, tau: float = 1.0) -> Tensor:
+    """Return a teacher's logits on what the student sees.
+
+    Where the teacher has seen the clean images, its distributions at the temperature are mixed by
+    area, as :class:`~mmkd.methods.logit_kd.LogitKD` does, and turned back into logits.
+
+    Args:
+        teacher: Logits (N, K).
+        view: What this step looks at.
+        tau: Temperature. Defaults to 1.0.
+
+    Returns:
+        Logits (N, K); ``teacher`` itself without mixing, or if it has seen the mixed images.
+    """
+    if not view.parts or view.teacher_on_mixed:
+        return teacher
+    probs = view.simulate((teacher / tau).softmax(1))
+    return tau * probs.clamp(min=torch.finfo(probs.dtype).tiny).log()
 
 
 def refuse_batch_augments(student: nn.Module, key: str) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmkd.functional import class_rows, dense_binary_kl, kl_divergence
 from mmkd.methods.base import Method, Tensors
+from mmkd.methods.images import check_classes, refuse_regions
 from mmkd.mixers.view import View
 from mmkd.models.adapters import resize_to
 from mmkd.registry import MODELS
@@ -93,13 +94,8 @@ class LogitKD(Method):
             self._classifier = [classifier]
             teacher = [self.head_of(teacher)]
         self.check_pairs(student, teacher, ndim=student[0].ndim)
-        for s, t in zip(student, teacher):
-            if s.shape[1] != t.shape[1]:
-                raise ConfigError(
-                    f'{self.key}.student',
-                    f'the student has {s.shape[1]} class channels and the teacher {t.shape[1]}; '
-                    'logit distillation needs the same classes',
-                )
+        check_classes(student, teacher, self.key)
+        for s in student:
             if self.num_classes and s.shape[1] % self.num_classes:
                 raise ConfigError(
                     f'{self.key}.num_classes',
@@ -131,14 +127,7 @@ class LogitKD(Method):
         Raises:
             ConfigError: The logits are those of regions, which differ between the two models.
         """
-        for s in student:
-            if s.ndim == 2 and len(s) != len(view.inputs):
-                raise ConfigError(
-                    f'{self.key}.student',
-                    f'yields {len(s)} rows of logits for {len(view.inputs)} images: it classifies '
-                    'regions, and teacher and student look at different ones; tap a dense head, '
-                    'such as rpn_head.rpn_cls',
-                )
+        refuse_regions(student, view, self.key)
         losses = []
         if self.activation == 'sigmoid' or self.num_classes:
             for s, t in zip(student, teacher):

@@ -10,6 +10,7 @@ from torch import Tensor
 from mmkd.mixers.base import Mixer
 from mmkd.mixers.draws import beta, partners
 from mmkd.registry import MODELS
+from mmkd.utils import ConfigError
 
 
 @MODELS.register_module()
@@ -21,6 +22,12 @@ class MixUp(Mixer):
     Args:
         alpha: Parameter of the Beta distribution. Defaults to 1.0.
         teacher_on_mixed: See the base class. Defaults to True, ordinary MixUp distillation.
+        partial: Share p of a batch of N images for which ``int(N p)`` images are drawn that stay
+            as they are, λ = 1 (Choi et al., WACV 2023). They can still be the other image of a
+            mixed one. Defaults to 0.0, all are mixed.
+        partial_mode: How they are drawn. ``'exact'``: each once. ``'with_replacement'``: as in the
+            authors' code, where the same image may be drawn again, so that many more are mixed:
+            with p = 0.9 and N = 64 it is 41 % instead of 11 %. Defaults to ``'exact'``.
         **kwargs: See :class:`~mmkd.mixers.base.Mixer`.
 
     Deviations: classification labels are mixed with λ as in the paper. Boxes and label maps
@@ -31,9 +38,27 @@ class MixUp(Mixer):
 
     regional = False
 
-    def __init__(self, alpha: float = 1.0, teacher_on_mixed: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        teacher_on_mixed: bool = True,
+        partial: float = 0.0,
+        partial_mode: str = 'exact',
+        **kwargs: Any,
+    ) -> None:
         super().__init__(teacher_on_mixed=teacher_on_mixed, **kwargs)
+        if not 0 <= partial < 1:
+            raise ConfigError(
+                'model.distill.mixer.partial',
+                f'is at least 0 and below 1, where nothing would be mixed, not {partial}',
+            )
+        if partial_mode not in ('exact', 'with_replacement'):
+            raise ConfigError(
+                'model.distill.mixer.partial_mode', "use 'exact' or 'with_replacement'"
+            )
         self.alpha = alpha
+        self.partial = partial
+        self.partial_mode = partial_mode
 
     def draw(
         self, batch: int, size: tuple[int, int], generator: torch.Generator
@@ -43,4 +68,9 @@ class MixUp(Mixer):
         # The pair (i, j) is drawn as often as (j, i), so λ ≥ ½ loses nothing.
         share = torch.maximum(share, 1 - share).reshape(batch, 1, 1, 1)
         own, partner = partners(batch, 2, generator).unbind(1)
+        kept = int(batch * self.partial)
+        if self.partial_mode == 'exact':
+            share[torch.randperm(batch, generator=generator)[:kept]] = 1.0
+        else:
+            share[torch.randint(batch, (kept,), generator=generator)] = 1.0
         return [(own, share), (partner, 1 - share)]

@@ -8,7 +8,7 @@ from mmpretrain.structures import DataSample
 
 from mmkd.mixers import CutMix, MixUp
 from mmkd.mixers.draws import beta
-from mmkd.utils import step_generator
+from mmkd.utils import ConfigError, step_generator
 
 SIZE = (24, 30)
 
@@ -113,3 +113,71 @@ def test_beta(alpha):
     values = beta(alpha, 20000, torch.Generator().manual_seed(0))
     assert float(values.mean()) == pytest.approx(0.5, abs=0.01)
     assert float(values.var()) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.05)
+
+
+# Partial MixUp ------------------------------------------------------------------------------------
+
+
+def unmixed(view) -> int:
+    """Count the images that stay as they are."""
+    return int((view.parts[0].weight[:, 0, 0, 0] == 1).sum())
+
+
+@pytest.mark.parametrize('mode', ['exact', 'with_replacement'])
+def test_partial_mixup(mode):
+    """Images that are drawn stay as they are, label included; every other one has its own λ."""
+    inputs = batch_of(10)
+    mixer = MixUp(num_classes=10, partial=0.5, partial_mode=mode)
+    counts = []
+    for iteration in range(10):
+        view = mixer.mix(inputs, labelled(10), iteration)
+        counts.append(unmixed(view))
+        shares = view.parts[0].weight[:, 0, 0, 0]
+        for i, j in enumerate(view.parts[1].source.tolist()):
+            label = torch.zeros(10, dtype=torch.double)
+            label[i], label[j] = shares[i], 1 - shares[i]
+            torch.testing.assert_close(soft_labels(view)[i], label)
+            kept = torch.equal(view.inputs[i], inputs[i])
+            assert kept == (shares[i] == 1) == bool(label[i] == 1)
+        mixed = shares[shares < 1].tolist()
+        assert len(set(mixed)) == len(mixed)
+    if mode == 'exact':
+        assert counts == [5] * 10
+    else:  # whoever is drawn twice counts once
+        assert max(counts) <= 5 and len(set(counts)) > 1
+
+
+@pytest.mark.parametrize(
+    ('partial', 'mode', 'share'),
+    [
+        (0.9, 'with_replacement', (63 / 64) ** 57),
+        (0.5, 'with_replacement', (63 / 64) ** 32),
+        (0.9, 'exact', 7 / 64),
+        (0.5, 'exact', 0.5),
+    ],
+)
+def test_share_of_mixed_images_in_a_batch_of_64(partial, mode, share):
+    """With replacement 0.9 mixes 40.8 % of the images and 0.5 mixes 60.4 %."""
+    mixer = MixUp(partial=partial, partial_mode=mode)
+    drawn = [mixer.draw(64, (1, 1), step_generator(i))[0][1] for i in range(300)]
+    measured = float((torch.stack(drawn) < 1).float().mean())
+    assert measured == pytest.approx(share, abs=0.01 if mode == 'with_replacement' else 1e-6)
+
+
+def test_a_full_mixup_draws_as_before():
+    """The images to keep are drawn last, so λ and partners do not depend on their number."""
+    full = MixUp().draw(8, (1, 1), step_generator(3))
+    for mode in ('exact', 'with_replacement'):
+        part = MixUp(partial=0.5, partial_mode=mode).draw(8, (1, 1), step_generator(3))
+        assert torch.equal(part[1][0], full[1][0])
+        changed = part[0][1] != full[0][1]
+        assert changed.any() and (part[0][1][changed] == 1).all()
+    assert not (full[0][1] == 1).any()
+
+
+@pytest.mark.parametrize('arguments', [dict(partial=1.0), dict(partial=-0.1)])
+def test_bad_shares(arguments):
+    with pytest.raises(ConfigError, match=r'mixer\.partial: '):
+        MixUp(**arguments)
+    with pytest.raises(ConfigError, match=r'mixer\.partial_mode'):
+        MixUp(partial=0.5, partial_mode='replacement')

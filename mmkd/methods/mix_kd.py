@@ -1,0 +1,99 @@
+"""MIX-KD: logits of unit deviation instead of a temperature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmkd.functional import kl_divergence, unit_std
+from mmkd.methods.base import Method, Tensors
+from mmkd.methods.images import check_logit_pair, class_labels
+from mmkd.mixers.view import View
+from mmkd.registry import MODELS
+from mmkd.utils import ConfigError
+
+
+@MODELS.register_module()
+class MixKD(Method):
+    """Distil mixed images with logits of unit deviation, for the class loss as well.
+
+    With ``ẑ = z / std(z)``, the deviation of every image's logits over classes, and ℓ the loss of
+    the student's head:
+
+    ``L = γ ℓ(ẑ_s, ỹ) + α KL(softmax(ẑ_t) || softmax(ẑ_s))``
+
+    The head computes ``ℓ(z_s, ỹ)`` itself, so this method adds ``γ ℓ(ẑ_s, ỹ) - ℓ(z_s, ỹ)``, which
+    makes the sum the published loss; it may be negative. Use it with
+    ``mixer=dict(type='mmkd.MixUp', partial=0.9)``. There is no temperature: MixUp smooths already.
+
+    Source: Choi et al., "Understanding the Role of Mixup in Knowledge Distillation: An Empirical
+    Study", WACV 2023, and the authors' code.
+
+    Args:
+        student: Tap of logits (N, K), such as ``head.fc``.
+        teacher: The same of the teacher.
+        alpha: Weight α of the divergence. Defaults to 0.9.
+        gamma: Weight γ of the class loss. Defaults to 0.1.
+        **kwargs: See :class:`~mmkd.methods.base.Method`.
+
+    Deviations: the loss is that of the student's head, so label smoothing or class weights of its
+    config stay. The smallest deviation that is divided by is 1e-6. Where a mixer shows the teacher
+    the clean images, the distributions of its rescaled logits are mixed by area.
+    """
+
+    simulate = False
+
+    def __init__(
+        self, student: Any, teacher: Any, alpha: float = 0.9, gamma: float = 0.1, **kwargs: Any
+    ) -> None:
+        super().__init__(student, teacher, **kwargs)
+        self.alpha = alpha
+        self.gamma = gamma
+        # A part of the student, not of this module: a plain list keeps it unregistered.
+        self._loss: list[Any] = []
+
+    def configure(self, key: str) -> None:
+        """Check the arguments."""
+        super().configure(key)
+        for name in ('alpha', 'gamma'):
+            if getattr(self, name) < 0:
+                raise ConfigError(f'{key}.{name}', 'a weight is not negative')
+
+    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+        """Check the taps."""
+        if check_logit_pair(self, student, teacher) == 2:
+            raise ConfigError(
+                f'{self.key}.type',
+                'two logits of unit deviation are √2 apart whatever the student says, so nothing '
+                'can be learnt from them; it needs at least three classes',
+            )
+
+    def check(self, student: nn.Module, mixer: nn.Module | None) -> None:
+        """Find the loss of the student's head."""
+        loss = getattr(getattr(student, 'head', None), 'loss_module', None)
+        if not callable(loss):
+            raise ConfigError(
+                f'{self.key}.type',
+                "rescales the logits of the class loss, for which it needs the student's "
+                "`head.loss_module`, as mmpretrain's classifiers have it",
+            )
+        self._loss = [loss]
+
+    def forward(
+        self, student: list[Tensor], teacher: list[Tensor], view: View
+    ) -> dict[str, Tensor]:
+        """Return ``class``, γ ℓ(ẑ) - ℓ(z), and ``kd`` with its weight α."""
+        logits = student[0]
+        rescaled = unit_std(logits)
+        labels = class_labels(view.data_samples, logits.shape[1], logits)
+        if 'gt_score' not in view.data_samples[0]:  # class indices, as the head takes them
+            labels = labels.argmax(1)
+        loss = self._loss[0]
+        class_loss = self.gamma * loss(rescaled, labels, avg_factor=len(logits))
+        self.monitored = dict(class_term=class_loss)
+        target = view.simulate(unit_std(teacher[0]).softmax(1))
+        return {
+            'class': class_loss - loss(logits, labels, avg_factor=len(logits)),
+            'kd': self.alpha * kl_divergence(rescaled, target),
+        }

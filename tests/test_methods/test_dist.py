@@ -1,0 +1,109 @@
+"""DIST against loops over rows and columns, for images and pixels."""
+
+from __future__ import annotations
+
+import naive
+import naive_logits
+import pytest
+import torch
+import torch.nn.functional as F
+from steps import autocast_step
+from tiny_models import make_student, teacher_config
+from views import built, mixed_view, plain_view, random
+
+from mmkd.methods import DIST
+from mmkd.mixers import PatchMix
+from mmkd.utils import ConfigError
+
+TAPS = dict(cls=dict(student='head.fc', teacher='head.fc'))
+TAPS['seg'] = dict(student='decode_head.conv_seg', teacher='decode_head.conv_seg')
+
+
+def rows(maps: torch.Tensor) -> list[list[float]]:
+    """Return the pixels of maps (N, K, H, W), or the images of logits (N, K)."""
+    if maps.ndim == 2:
+        return maps.tolist()
+    n, _, height, width = maps.shape
+    places = [(i, y, x) for i in range(n) for y in range(height) for x in range(width)]
+    return [maps[i, :, y, x].tolist() for i, y, x in places]
+
+
+@pytest.mark.parametrize('tau', [1.0, 4.0])
+@pytest.mark.parametrize('shape', [(5, 3), (6, 9), (2, 4, 3, 2), (1, 3, 2, 5)])
+def test_equals_loops(shape, tau):
+    student, teacher = 2 * random(*shape), 2 * random(*shape, seed=1)
+    method = built(DIST('a', 'b', tau=tau, beta=2.0, gamma=0.5), [student], [teacher])
+    losses = method.run([student], [teacher], plain_view(shape[0]))
+    probs = [naive.softmax([v / tau for v in row]) for row in rows(teacher)]
+    inter, intra = naive_logits.dist(rows(student), probs, tau)
+    assert float(losses['inter']) == pytest.approx(2 * inter, rel=1e-9)
+    assert float(losses['intra']) == pytest.approx(0.5 * intra, rel=1e-9)
+
+
+@pytest.mark.parametrize('shape', [(5, 2), (2, 2, 3, 4)])
+def test_two_classes(shape):
+    """Within an image two probabilities always correlate with ±1; over the images they do not."""
+    student, teacher = random(*shape).requires_grad_(), random(*shape, seed=1)
+    with pytest.raises(ConfigError, match=r'beta.*set beta=0'):
+        built(DIST('a', 'b'), [student], [teacher])
+    losses = built(DIST('a', 'b', beta=0), [student], [teacher]).run(
+        [student], [teacher], plain_view(shape[0])
+    )
+    assert list(losses) == ['intra']
+    probs = [naive.softmax(row) for row in rows(teacher)]
+    _, intra = naive_logits.dist(rows(student.detach()), probs, 1.0)
+    assert float(losses['intra'].detach()) == pytest.approx(intra, rel=1e-9)
+    (gradient,) = torch.autograd.grad(losses['intra'], student)
+    assert gradient.any()
+
+
+@pytest.mark.parametrize('shape', [(5, 4), (2, 3, 4, 4)])
+def test_zero_where_equal(shape):
+    teacher = random(*shape)
+    method = built(DIST('a', 'b', tau=2.0), [teacher], [teacher])
+    losses = method.run([teacher.clone()], [teacher], plain_view(shape[0]))
+    assert [float(v) for v in losses.values()] == pytest.approx([0, 0])
+
+
+def test_student_is_resized_to_the_teacher_and_mixed_images_are_gathered():
+    view = mixed_view(2, PatchMix(variant='permutation', grid=(2, 2)))
+    student, teacher = random(2, 4, 2, 2), 2 * random(2, 4, 4, 4, seed=1)
+    losses = built(DIST('a', 'b'), [student], [teacher]).run([student], [teacher], view)
+    resized = F.interpolate(student, (4, 4), mode='bilinear', align_corners=False)
+    probs = view.simulate(teacher.softmax(1))
+    assert not torch.equal(probs, teacher.softmax(1))
+    inter, intra = naive_logits.dist(rows(resized), rows(probs), 1.0)
+    assert float(losses['inter']) == pytest.approx(inter, rel=1e-6)
+    assert float(losses['intra']) == pytest.approx(intra, rel=1e-6)
+
+
+@pytest.mark.parametrize('task', ['cls', 'seg'])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_finite_under_autocast(task, dtype, tmp_path):
+    autocast_step(task, dict(type='mmkd.DIST', **TAPS[task]), dtype, tmp_path)
+
+
+def test_logits_of_regions_are_refused():
+    regions = [random(6, 4)]
+    with pytest.raises(ConfigError, match='6 rows of logits for 2 images'):
+        built(DIST('a', 'b'), regions, regions).run(regions, regions, plain_view(2))
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'key'),
+    [
+        (dict(TAPS['cls'], tau=0.0), 'tau'),
+        (dict(TAPS['cls'], beta=-1.0), 'beta'),
+        (dict(TAPS['cls'], gamma=-1.0), 'gamma'),
+        (dict(TAPS['cls'], beta=0.0, gamma=0.0), 'gamma'),
+        (dict(TAPS['cls'], teacher='neck'), 'student'),
+        (dict(TAPS['cls'], teacher='backbone'), 'student'),
+    ],
+)
+def test_bad_arguments(arguments, key, tmp_path):
+    with pytest.raises(ConfigError, match=rf'methods\.m\.{key}'):
+        make_student(
+            'cls',
+            teacher=teacher_config('cls', tmp_path),
+            methods=dict(m=dict(type='mmkd.DIST', **arguments)),
+        )
