@@ -11,6 +11,11 @@ from mmkd.functional.channelwise import channel_kl
 from mmkd.functional.feature import mimic_loss, standardize
 from mmkd.functional.foreground import foreground_masks, pad_boxes, weighted_squares
 from mmkd.functional.heads import distribution_kl, prior_rows, quality_focal_kd
+from mmkd.functional.heterogeneous import (
+    adaptive_target_loss,
+    cosine_distance,
+    similarity_divergence,
+)
 from mmkd.functional.labels import one_hot_pixels, resize_labels
 from mmkd.functional.logits import class_rows, dense_binary_kl, kl_divergence
 from mmkd.functional.masks import (
@@ -38,10 +43,12 @@ from mmkd.functional.self_kd import (
     student_guided_target,
     zipf_labels,
 )
+from mmkd.functional.widening import widen
 
 __all__ = [
     'activation_attention',
     'activation_masks',
+    'adaptive_target_loss',
     'attend_in_pieces',
     'attention_distance',
     'box_means',
@@ -52,6 +59,7 @@ __all__ = [
     'class_rows',
     'class_similarity',
     'clip_to_visible',
+    'cosine_distance',
     'cross_attention',
     'cross_image_loss',
     'dense_binary_kl',
@@ -81,6 +89,7 @@ __all__ = [
     'random_embeddings',
     'region_means',
     'resize_labels',
+    'similarity_divergence',
     'soft_cross_entropy',
     'soft_target_labels',
     'spatial_attention',
@@ -91,5 +100,6 @@ __all__ = [
     'valuable_region',
     'variation_loss',
     'weighted_squares',
+    'widen',
     'zipf_labels',
 ]

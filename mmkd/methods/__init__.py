@@ -2,18 +2,21 @@ from mmkd.methods.acam import ACAM
 from mmkd.methods.at import AT
 from mmkd.methods.base import Method
 from mmkd.methods.cirkd import CIRKD
+from mmkd.methods.cospress import CosPress
 from mmkd.methods.cross_kd import CrossKD
 from mmkd.methods.cs_kd import CSKD
 from mmkd.methods.cwd import CWD
 from mmkd.methods.dlb import DLB
 from mmkd.methods.feature_mimic import FeatureMimic
 from mmkd.methods.fgd import FGD
+from mmkd.methods.gpd import GPD
 from mmkd.methods.ifvd import IFVD
 from mmkd.methods.instance_kd import InstanceKD
 from mmkd.methods.ld import LD
 from mmkd.methods.logit_kd import LogitKD
 from mmkd.methods.maskd import MasKD
 from mmkd.methods.mgd import MGD
+from mmkd.methods.ofa import OFA
 from mmkd.methods.patchmix_simulation_kd import PatchMixSimulationKD
 from mmkd.methods.pkd import PKD
 from mmkd.methods.progressive_self_kd import ProgressiveSelfKD
@@ -32,12 +35,15 @@ __all__ = [
     'CWD',
     'DLB',
     'FGD',
+    'GPD',
     'IFVD',
     'LD',
     'MGD',
+    'OFA',
     'PKD',
     'SKD',
     'USKD',
+    'CosPress',
     'CrossKD',
     'FeatureMimic',
     'InstanceKD',
