@@ -14,7 +14,7 @@ from mmkd.functional.heads import distribution_kl, prior_rows, quality_focal_kd
 from mmkd.functional.heterogeneous import (
     adaptive_target_loss,
     cosine_distance,
-    similarity_divergence,
+    similarity_error,
 )
 from mmkd.functional.labels import one_hot_pixels, resize_labels
 from mmkd.functional.logits import class_rows, dense_binary_kl, kl_divergence
@@ -89,7 +89,7 @@ __all__ = [
     'random_embeddings',
     'region_means',
     'resize_labels',
-    'similarity_divergence',
+    'similarity_error',
     'soft_cross_entropy',
     'soft_target_labels',
     'spatial_attention',

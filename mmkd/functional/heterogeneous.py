@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -33,30 +32,22 @@ def adaptive_target_loss(
     return soft_cross_entropy(student_logits, (teacher_probs + target) ** eps - target)
 
 
-def similarity_divergence(mapped: Tensor, original: Tensor, tau: float) -> Tensor:
-    """KL between the cosine similarities of the rows of a batch, before and after a map.
+def similarity_error(mapped: Tensor, original: Tensor) -> Tensor:
+    """Mean squared change of the cosine similarities of a batch under a map.
 
-    ``L = 1/N Σ_i KL(softmax_j≠i(cos(e_i, e_j) / τ) || softmax_j≠i(cos(m_i, m_j) / τ))``
+    ``L = 1 / (N (N - 1)) Σ_i≠j (cos(m_i, m_j) - cos(e_i, e_j))²``
 
     Args:
         mapped: Embeddings (N, C) after the map.
         original: Embeddings (N, C') before it, without gradient.
-        tau: Temperature.
 
     Returns:
-        Scalar; 0 where the similarities are equal, and where N < 3: one other row has nothing to be
-        compared with.
+        Scalar; 0 where the similarities are equal, and where N is 1.
     """
-    itself = torch.eye(len(mapped), dtype=torch.bool, device=mapped.device)
-    logs = []
-    for rows in (mapped, original):
-        unit = F.normalize(rows, dim=1)
-        # A finite number: -inf in a row of one would make the gradient nan.
-        lowest = torch.finfo(rows.dtype).min
-        logs.append((unit @ unit.T / tau).masked_fill(itself, lowest).log_softmax(1))
-    log_mapped, log_original = (log.masked_fill(itself, 0.0) for log in logs)
-    others = log_original.exp().masked_fill(itself, 0.0)
-    return (others * (log_original - log_mapped)).sum(1).mean()
+    units = [F.normalize(rows, dim=1) for rows in (mapped, original)]
+    change = units[0] @ units[0].T - units[1] @ units[1].T  # (N, N)
+    count = len(mapped) * (len(mapped) - 1)
+    return (change - change.diag().diag()).square().sum() / max(count, 1)
 
 
 def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmkd.functional import cosine_distance, similarity_divergence
+from mmkd.functional import cosine_distance, similarity_error
 from mmkd.methods.base import Method, Tensors
 from mmkd.mixers.view import View
 from mmkd.registry import MODELS
@@ -24,7 +24,7 @@ class CosPress(Method):
     A linear map W : R^C_t → R^C_s learns to keep the cosine similarities of the teacher's
     embeddings e_i of a batch,
 
-    ``L_map = 1/N Σ_i KL(softmax_j≠i(cos(e_i, e_j) / τ) || softmax_j≠i(cos(W e_i, W e_j) / τ))``,
+    ``L_map = mean_i≠j (cos(W e_i, W e_j) - cos(e_i, e_j))²``,
 
     and the student the directions of the compressed embeddings, ``L = 1 - mean cos(f_s, W e)``.
     No gradient of L reaches W. The similarities are those of the images of all processes.
@@ -34,25 +34,14 @@ class CosPress(Method):
     Args:
         student: Tap of one embedding (N, C_s): ``dict(module='head.fc', source='input')``.
         teacher: Tap of one embedding (N, C_t).
-        tau: Temperature τ. Defaults to 0.1.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: everything beyond the idea, a learned map that keeps cosine similarities, is ours:
-    the divergence, its temperature, the linear map without a bias, and training both at once. At
-    least three images are needed for a similarity to be compared with another one.
+    the squared error, the linear map without a bias, and training both at once. One image alone
+    has no similarities.
     """
 
     auxiliary = ('map',)
-
-    def __init__(self, student: Any, teacher: Any, tau: float = 0.1, **kwargs: Any) -> None:
-        super().__init__(student, teacher, **kwargs)
-        self.tau = tau
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
-        if not self.tau > 0:
-            raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
 
     def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the map."""
@@ -74,6 +63,6 @@ class CosPress(Method):
         everybody = gather_rows(teacher[0])  # (N of all processes, C_t)
         target = self.compress(teacher[0]).detach()
         return dict(
-            map=similarity_divergence(self.compress(everybody), everybody, self.tau),
+            map=similarity_error(self.compress(everybody), everybody),
             direction=cosine_distance(student[0], target),
         )
