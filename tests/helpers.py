@@ -96,10 +96,13 @@ def tiny(cfg: Config) -> dict[str, Any]:
         if 'groups' in original:  # a ResNeXt is as wide as its groups are many
             backbone['groups'] = original.groups // SCALE
     elif 'arch' in model['backbone']:  # a transformer, an MLP-Mixer, a ConvNeXt
-        backbone, arch = model['backbone'], model['backbone']['arch']
-        if isinstance(arch, str):
-            arch = MODELS.get(f'{cfg.default_scope}.{backbone["type"]}').arch_zoo[arch]
-        model.update(head=narrow(model['head']), backbone=dict(backbone, arch=narrow(arch)))
+        backbone = model['backbone']
+        if isinstance(backbone['arch'], str):
+            known = MODELS.get(f'{cfg.default_scope}.{backbone["type"]}')
+            zoo = known.arch_zoo if hasattr(known, 'arch_zoo') else known.arch_settings
+            backbone['arch'] = zoo[backbone['arch']]
+        backbone['arch'] = narrow(backbone['arch'])
+        model['head'] = narrow(model['head'])
     return model
 
 

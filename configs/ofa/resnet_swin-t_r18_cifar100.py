@@ -26,6 +26,8 @@ model = dict(
                 eps=1.0,
             ),
         ),
+        # The windows of a Swin want maps that are no smaller.
+        probe_size=(224, 224),
     ),
 )
 default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

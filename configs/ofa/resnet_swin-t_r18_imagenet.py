@@ -27,6 +27,8 @@ model = dict(
                 eps=1.5,
             ),
         ),
+        # The windows of a Swin want maps that are no smaller.
+        probe_size=(224, 224),
     ),
 )
 default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

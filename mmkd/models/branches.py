@@ -99,5 +99,6 @@ class TokenBranch(nn.Module):
         size = (self.side, self.side)
         for merge in self.merge:
             patches, size = merge(patches, size)
-        x = self.blocks(torch.cat([classes, self.project(patches)], 1))
+        patches = self.project(patches)
+        x = self.blocks(torch.cat([classes, patches], 1) if self.extra else patches)
         return self.classify(x[:, 0] if self.extra else x.mean(1))
