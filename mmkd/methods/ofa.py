@@ -79,7 +79,7 @@ class OFA(Method):
     def build(self, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]) -> None:
         """Create the branches."""
         assert isinstance(student, dict) and isinstance(teacher, list)
-        classes = check_logits(student['logits'], f'{self.key}.student.logits')
+        classes = check_logits(student['logits'], self.key)
         if [tuple(t.shape[1:]) for t in teacher] != [(classes,)]:
             raise ConfigError(
                 f'{self.key}.teacher',

@@ -98,7 +98,7 @@ def test_another_grid_than_that_of_the_probe_is_refused():
     student = dict(logits=[random(2, 3)], stages=[random(2, 65, 8)])
     method = made(student, [random(2, 3)])
     student['stages'] = [random(2, 197, 8)]
-    with pytest.raises(ConfigError, match='probe_size: .* 65 tokens .* 197'):
+    with pytest.raises(ConfigError, match=r'probe_size: .* 65 tokens .* 197'):
         method.run(student, [random(2, 3)], class_view([0, 1]))
 
 
@@ -128,7 +128,7 @@ def test_steps_of_a_student(mixer, dtype, tmp_path):
     [
         (dict(student='head.fc'), 'student'),
         (dict(student=dict(logits='head.fc', stages=[])), 'student'),
-        (dict(student=dict(TAPS, logits='backbone')), 'student.logits'),
+        (dict(student=dict(TAPS, logits='backbone')), 'student'),
         (dict(student=dict(TAPS, stages='head.fc')), 'student.stages'),
         (dict(teacher='backbone'), 'teacher'),
         (dict(eps=0.5), 'eps'),
@@ -137,7 +137,7 @@ def test_steps_of_a_student(mixer, dtype, tmp_path):
     ],
 )
 def test_bad_arguments(arguments, key, tmp_path):
-    config = dict(type='mmkd.OFA', student=TAPS, teacher='head.fc', **{})
+    config = dict(type='mmkd.OFA', student=TAPS, teacher='head.fc')
     with pytest.raises(ConfigError, match=rf'methods\.ofa\.{key}: '):
         make_student(
             'cls',
