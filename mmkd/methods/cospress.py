@@ -29,7 +29,7 @@ class CosPress(Method):
     and the student the directions of the compressed embeddings, ``L = 1 - mean cos(f_s, W e)``.
     No gradient of L reaches W. The similarities are those of the images of all processes.
 
-    Source: the paper named CosPress, arXiv 2411.15239 (abstract).
+    Source: Mannix et al., "Preserving Angles Improves Feature Distillation", TMLR 2025 (abstract).
 
     Args:
         student: Tap of one embedding (N, C_s): ``dict(module='head.fc', source='input')``.
