@@ -74,6 +74,8 @@ class GPD(Method):
         self.kd_weight = kd_weight
         self._static = static
         self.static: Method | None = None
+        # Task loss and tensors of the dynamic teacher in this step.
+        self._grown: tuple[Tensor, Any]
 
     def configure(self, key: str) -> None:
         """Check the arguments; build the static method and read what it reads."""
@@ -156,7 +158,7 @@ class GPD(Method):
     ) -> dict[str, Tensor]:
         """Return ``wide``, ``kd`` and the terms of ``static``, of both networks."""
         loss, grown = self._grown
-        del self._grown
+        del self._grown  # its graph belongs to this step
         target = grown['logits'][0].detach().softmax(1)
         losses = dict(
             wide=loss, kd=self.kd_weight * soft_cross_entropy(student['logits'][0], target)

@@ -102,7 +102,8 @@ class OFA(Method):
                 branch: nn.Module = ConvBranch(x.shape[1], conv_width, follow, classes)
             elif x.ndim == 3:
                 try:
-                    branch = TokenBranch(*x.shape[1:], width, max(follow, 1), classes)
+                    length, channels = x.shape[1:]
+                    branch = TokenBranch(length, channels, width, max(follow, 1), classes)
                 except ValueError as error:
                     raise ConfigError(f'{self.key}.student.stages', str(error)) from error
             else:
