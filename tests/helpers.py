@@ -25,14 +25,18 @@ TASKS = dict(mmdet='det', mmseg='seg', mmpretrain='cls')
 WIDTHS = (
     'base_channels',
     'channels',
+    'channels_mlp_dims',
     'conv_out_channels',
+    'embed_dims',
     'fc_out_channels',
     'feat_channels',
+    'feedforward_channels',
     'in_channels',
     'mid_channels',
     'num_groups',
     'out_channels',
     'stem_channels',
+    'tokens_mlp_dims',
 )
 SCALE = 8
 
@@ -70,7 +74,9 @@ def task_of(cfg: Config) -> str:
 
 
 def tiny(cfg: Config) -> dict[str, Any]:
-    """Return a config's model, an eighth as wide where it is a ResNet or ResNeXt, for one CPU.
+    """Return a config's model, an eighth as wide where that is known, for one CPU.
+
+    Known are ResNets, ResNeXts, and what mmpretrain describes by an ``arch``.
 
     The kinds and the number of layers stay. Nothing is downloaded and BatchNorm is never
     synchronised.
@@ -89,6 +95,14 @@ def tiny(cfg: Config) -> dict[str, Any]:
             backbone['in_channels'] = original.in_channels
         if 'groups' in original:  # a ResNeXt is as wide as its groups are many
             backbone['groups'] = original.groups // SCALE
+    elif 'arch' in model['backbone']:  # a transformer, an MLP-Mixer, a ConvNeXt
+        backbone = model['backbone']
+        if isinstance(backbone['arch'], str):
+            known = MODELS.get(f'{cfg.default_scope}.{backbone["type"]}')
+            zoo = known.arch_zoo if hasattr(known, 'arch_zoo') else known.arch_settings
+            backbone['arch'] = zoo[backbone['arch']]
+        backbone['arch'] = narrow(backbone['arch'])
+        model['head'] = narrow(model['head'])
     return model
 
 

@@ -156,6 +156,8 @@ def test_builds_steps_saves(path, tmp_path):
     cfg = Config.fromfile(path)
     task = task_of(cfg)
     size = 32 if 'cifar' in path.stem else SIZES[task]
+    if 'probe_size' in cfg.model.distill:  # a model that knows images of one size
+        (size, _) = cfg.model.distill.probe_size
     if cfg.model.distill.get('mixer'):
         cfg.model.distill.mixer.prob = 1.0
     config, student = tiny_distilled(cfg, tmp_path, size)

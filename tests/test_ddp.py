@@ -20,6 +20,16 @@ from torch import nn
 from mmkd.cli.launch import leave_process_group
 
 STEPS = 4
+# Methods for classifiers: one with branches, one whose loss is over the images of all processes.
+EMBEDDING = dict(module='head.fc', source='input')
+CLASSIFIERS = dict(
+    ofa=dict(
+        type='mmkd.OFA',
+        student=dict(logits='head.fc', stages=['backbone.layer3', 'backbone.layer4']),
+        teacher='head.fc',
+    ),
+    angles=dict(type='mmkd.CosPress', student=EMBEDDING, teacher=EMBEDDING),
+)
 # Seconds for a machine that is busy with something else; a hang is a failure.
 TIMEOUT = 300
 
@@ -35,6 +45,7 @@ def student_of(task: str, folder: Path) -> nn.Module:
             late=dict(MIMIC[task], weight=dict(value=1.0, begin=3)),
             # Softmax, as binary divergences are weighted over the whole batch.
             logits=dict(LOGITS[task], activation='softmax', weight=0.5),
+            **(CLASSIFIERS if task == 'cls' else {}),
         ),
     )
     for module in model.modules():

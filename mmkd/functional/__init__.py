@@ -12,6 +12,11 @@ from mmkd.functional.divergence import softmax_kl
 from mmkd.functional.feature import mimic_loss, standardize
 from mmkd.functional.foreground import foreground_masks, pad_boxes, weighted_squares
 from mmkd.functional.heads import distribution_kl, prior_rows, quality_focal_kd
+from mmkd.functional.heterogeneous import (
+    adaptive_target_loss,
+    cosine_distance,
+    similarity_error,
+)
 from mmkd.functional.labels import one_hot_pixels, resize_labels
 from mmkd.functional.logits import (
     class_rows,
@@ -50,10 +55,12 @@ from mmkd.functional.self_kd import (
     student_guided_target,
     zipf_labels,
 )
+from mmkd.functional.widening import widen
 
 __all__ = [
     'activation_attention',
     'activation_masks',
+    'adaptive_target_loss',
     'area_balance',
     'attend_in_pieces',
     'attention_distance',
@@ -67,6 +74,7 @@ __all__ = [
     'class_sums',
     'clip_to_visible',
     'conditional_mutual_information',
+    'cosine_distance',
     'cross_attention',
     'cross_image_loss',
     'dense_binary_kl',
@@ -100,6 +108,7 @@ __all__ = [
     'random_embeddings',
     'region_means',
     'resize_labels',
+    'similarity_error',
     'soft_cross_entropy',
     'soft_target_labels',
     'softmax_kl',
@@ -112,5 +121,6 @@ __all__ = [
     'valuable_region',
     'variation_loss',
     'weighted_squares',
+    'widen',
     'zipf_labels',
 ]

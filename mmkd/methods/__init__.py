@@ -2,6 +2,7 @@ from mmkd.methods.acam import ACAM
 from mmkd.methods.at import AT
 from mmkd.methods.base import Method
 from mmkd.methods.cirkd import CIRKD
+from mmkd.methods.cospress import CosPress
 from mmkd.methods.cross_kd import CrossKD
 from mmkd.methods.cs_kd import CSKD
 from mmkd.methods.cwd import CWD
@@ -10,6 +11,7 @@ from mmkd.methods.dkd import DKD
 from mmkd.methods.dlb import DLB
 from mmkd.methods.feature_mimic import FeatureMimic
 from mmkd.methods.fgd import FGD
+from mmkd.methods.gpd import GPD
 from mmkd.methods.ifvd import IFVD
 from mmkd.methods.instance_kd import InstanceKD
 from mmkd.methods.ld import LD
@@ -19,6 +21,7 @@ from mmkd.methods.mcmi import MCMI
 from mmkd.methods.mgd import MGD
 from mmkd.methods.mix_kd import MixKD
 from mmkd.methods.nkd import NKD
+from mmkd.methods.ofa import OFA
 from mmkd.methods.patchmix_simulation_kd import PatchMixSimulationKD
 from mmkd.methods.pkd import PKD
 from mmkd.methods.progressive_self_kd import ProgressiveSelfKD
@@ -39,14 +42,17 @@ __all__ = [
     'DKD',
     'DLB',
     'FGD',
+    'GPD',
     'IFVD',
     'LD',
     'MCMI',
     'MGD',
     'NKD',
+    'OFA',
     'PKD',
     'SKD',
     'USKD',
+    'CosPress',
     'CrossKD',
     'FeatureMimic',
     'InstanceKD',

@@ -1,0 +1,33 @@
+# OFA-KD, CNN to transformer. ConvNeXt-T -> DeiT-T on CIFAR-100 at 224 pixels, 300 epochs.
+_base_ = '../students/deit_t_cifar100.py'
+custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+model = dict(
+    type='mmkd.Distilled',
+    student=_base_.model.type,
+    distill=dict(
+        teacher=dict(
+            config='mmkd::teachers/convnext_t_cifar100.py',
+            checkpoint='work_dirs/teachers/convnext_t_cifar100/teacher.pth',
+        ),
+        methods=dict(
+            # The stages end where those of a Swin (2, 2, 6 and 2 blocks) do; this and ε are our choice.
+            ofa=dict(
+                type='mmkd.OFA',
+                student=dict(
+                    logits='head.layers.head',
+                    stages=[
+                        'backbone.layers.1',
+                        'backbone.layers.3',
+                        'backbone.layers.9',
+                        'backbone.layers.11',
+                    ],
+                ),
+                teacher='head.fc',
+                eps=1.0,
+            ),
+        ),
+        # The grid of the tokens at build time is that of training.
+        probe_size=(224, 224),
+    ),
+)
+default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

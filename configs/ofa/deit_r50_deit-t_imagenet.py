@@ -1,0 +1,34 @@
+# OFA-KD, CNN to transformer. ResNet-50 -> DeiT-T on ImageNet, 300 epochs.
+_base_ = 'mmpretrain::deit/deit-tiny_4xb256_in1k.py'
+custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+model = dict(
+    type='mmkd.Distilled',
+    student=_base_.model.type,
+    distill=dict(
+        teacher=dict(
+            config='mmpretrain::resnet/resnet50_8xb32_in1k.py',
+            checkpoint='https://mmassets.onedl.ai/mmclassification/v0/resnet/'
+            'resnet50_8xb32_in1k_20210831-ea4938fc.pth',
+        ),
+        methods=dict(
+            # The stages end where those of a Swin (2, 2, 6 and 2 blocks) do; this and ε are our choice.
+            ofa=dict(
+                type='mmkd.OFA',
+                student=dict(
+                    logits='head.layers.head',
+                    stages=[
+                        'backbone.layers.1',
+                        'backbone.layers.3',
+                        'backbone.layers.9',
+                        'backbone.layers.11',
+                    ],
+                ),
+                teacher='head.fc',
+                eps=1.0,
+            ),
+        ),
+        # The grid of the tokens at build time is that of training.
+        probe_size=(224, 224),
+    ),
+)
+default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,0 +1,33 @@
+# OFA-KD, transformer to CNN. Swin-T -> ResNet-18 on CIFAR-100 at 224 pixels, 300 epochs.
+_base_ = '../students/resnet_r18-224px_cifar100.py'
+custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+model = dict(
+    type='mmkd.Distilled',
+    student=_base_.model.type,
+    distill=dict(
+        teacher=dict(
+            config='mmkd::teachers/swin_t_cifar100.py',
+            checkpoint='work_dirs/teachers/swin_t_cifar100/teacher.pth',
+        ),
+        methods=dict(
+            # ε = 1 and weights of 1 are published for this pair.
+            ofa=dict(
+                type='mmkd.OFA',
+                student=dict(
+                    logits='head.fc',
+                    stages=[
+                        'backbone.layer1',
+                        'backbone.layer2',
+                        'backbone.layer3',
+                        'backbone.layer4',
+                    ],
+                ),
+                teacher='head.fc',
+                eps=1.0,
+            ),
+        ),
+        # The windows of a Swin want maps that are no smaller.
+        probe_size=(224, 224),
+    ),
+)
+default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,0 +1,33 @@
+# OFA-KD, CNN to transformer. ResNet w32 -> tiny ViT on 1000 images of Fashion-MNIST.
+_base_ = '../students/vit_t-p4_fashion-mnist.py'
+custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+model = dict(
+    type='mmkd.Distilled',
+    student=_base_.model.type,
+    distill=dict(
+        teacher=dict(
+            config='mmkd::teachers/resnet_r18-w32_fashion-mnist.py',
+            checkpoint='work_dirs/teachers/resnet_r18-w32_fashion-mnist/teacher.pth',
+        ),
+        methods=dict(
+            # The published ε of CIFAR-100.
+            ofa=dict(
+                type='mmkd.OFA',
+                student=dict(
+                    logits='head.layers.head',
+                    stages=[
+                        'backbone.layers.0',
+                        'backbone.layers.1',
+                        'backbone.layers.2',
+                        'backbone.layers.3',
+                    ],
+                ),
+                teacher='head.fc',
+                eps=1.0,
+            ),
+        ),
+        # The grid of the tokens at build time is that of training.
+        probe_size=(28, 28),
+    ),
+)
+default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,0 +1,78 @@
+"""CosPress: its map learns angles, and the student the map's directions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_models import make_student, preprocessed, teacher_config
+from views import built, mixed_view, plain_view, random
+
+from mmkd.functional import cosine_distance, similarity_error
+from mmkd.methods import CosPress
+from mmkd.utils import ConfigError
+
+EMBEDDING = dict(module='head.fc', source='input')
+TAPS = dict(type='mmkd.CosPress', student=EMBEDDING, teacher=EMBEDDING)
+
+
+@pytest.mark.parametrize('mixed', [False, True])
+def test_terms_and_who_learns_from_them(mixed):
+    student, teacher = random(4, 3).requires_grad_(), random(4, 6, seed=1)
+    method = built(CosPress('a', 'b'), [student], [teacher])
+    view = mixed_view(4) if mixed else plain_view(4)
+    losses = method.run([student], [teacher], view)
+    seen = view.simulate(teacher)
+    compressed = seen @ method.compress.weight.detach().T
+    torch.testing.assert_close(losses['map'], similarity_error(compressed, seen))
+    torch.testing.assert_close(losses['direction'], cosine_distance(student, compressed))
+    losses['direction'].backward(retain_graph=True)
+    assert student.grad.any() and method.compress.weight.grad is None
+    student.grad = None
+    losses['map'].backward()
+    assert student.grad is None and method.compress.weight.grad.any()
+
+
+def test_one_image_leaves_every_parameter_in_the_graph():
+    student, teacher = random(1, 3).requires_grad_(), random(1, 6, seed=1)
+    method = built(CosPress('a', 'b'), [student], [teacher])
+    losses = method.run([student], [teacher], plain_view(1))
+    assert losses['map'] == 0
+    sum(losses.values()).backward()
+    assert method.compress.weight.grad.isfinite().all()
+
+
+def test_the_map_learns_the_angles():
+    student, teacher = random(8, 5), random(8, 12, seed=1)
+    method = built(CosPress('a', 'b'), [student], [teacher])
+    optimizer = torch.optim.Adam(method.parameters(), lr=0.01)
+    seen = []
+    for _ in range(100):
+        loss = method.run([student], [teacher], plain_view(8))['map']
+        seen.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert seen[-1] < 0.5 * seen[0]
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_steps_of_a_student(dtype, tmp_path):
+    model = make_student('cls', teacher=teacher_config('cls', tmp_path), methods=dict(angles=TAPS))
+    inputs, samples = preprocessed(model, 'cls', num=4)
+    with torch.autocast('cpu', dtype=dtype):
+        losses = model(inputs, samples, mode='loss')
+    kd = {k: v for k, v in losses.items() if k.startswith('distill.')}
+    assert len(kd) == 2 and all(v.isfinite() and v > 0 for v in kd.values())
+    sum(losses.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert list(model.state_dict()) == list(make_student('cls').state_dict())
+
+
+@pytest.mark.parametrize('side', ['student', 'teacher'])
+def test_taps_of_maps_are_refused(side, tmp_path):
+    with pytest.raises(ConfigError, match=rf'methods\.angles\.{side}: is a tap of one embedding'):
+        make_student(
+            'cls',
+            teacher=teacher_config('cls', tmp_path),
+            methods=dict(angles={**TAPS, side: 'backbone'}),
+        )

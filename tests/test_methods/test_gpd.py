@@ -1,0 +1,172 @@
+"""GPD: the dynamic teacher contains the student, learns with it, and teaches it."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from helpers import build
+from tiny_models import make_student, model_config, preprocessed, teacher_config
+from torch import nn
+
+from mmkd.functional import kl_divergence, soft_cross_entropy
+from mmkd.models import distilled
+from mmkd.utils import ConfigError
+
+LOGITS = dict(type='mmkd.LogitKD', student='head.fc', teacher='head.fc', tau=2.0)
+
+
+def student_of(mixer=None, teacher=None, **arguments) -> nn.Module:
+    method = dict(type='mmkd.GPD', student='head.fc', **arguments)
+    return make_student(
+        'cls',
+        methods=dict(gpd=method),
+        **(dict(mixer=dict(type=mixer)) if mixer else {}),
+        **(dict(teacher=teacher) if teacher else {}),
+    )
+
+
+def plain_twin(model: nn.Module) -> nn.Module:
+    """Return a plain student with the same weights."""
+    twin = make_student('cls')
+    twin.load_state_dict(model.state_dict(), strict=True)
+    return twin
+
+
+def test_the_first_step_is_that_of_two_students():
+    model = student_of(kd_weight=2.0)
+    twin = plain_twin(model)
+    inputs, samples = preprocessed(model, 'cls', num=3)
+    expected = twin(inputs, samples, mode='loss')['loss']
+    logits = copy.deepcopy(twin)(inputs, mode='tensor')
+    losses = model(inputs, samples, mode='loss')
+    torch.testing.assert_close(losses['loss'], expected)
+    torch.testing.assert_close(losses['distill.gpd.loss_wide'], expected)
+    kd = 2.0 * soft_cross_entropy(logits, logits.softmax(1))
+    torch.testing.assert_close(losses['distill.gpd.loss_kd'], kd)
+
+
+def test_the_target_carries_no_gradient_and_the_wide_loss_trains_the_student():
+    model = student_of()
+    inputs, samples = preprocessed(model, 'cls', num=3)
+    losses = model(inputs, samples, mode='loss')
+    added = list(model.distiller.parameters())
+    gradients = torch.autograd.grad(
+        losses['distill.gpd.loss_kd'], added, retain_graph=True, allow_unused=True
+    )
+    assert all(g is None for g in gradients)
+    own = model.head.fc.weight
+    (shared,) = torch.autograd.grad(losses['distill.gpd.loss_wide'], own, retain_graph=True)
+    (plain,) = torch.autograd.grad(losses['loss'], own, retain_graph=True)
+    torch.testing.assert_close(shared, plain)  # one network, in the beginning
+    sum(v for k, v in losses.items() if 'loss' in k).backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def train(model: nn.Module, steps: int, start: int = 0, optimizer=None) -> list[float]:
+    optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=0.1)
+    seen = []
+    for step in range(start, start + steps):
+        inputs, samples = preprocessed(model, 'cls', num=4, size=32, seed=step)
+        losses = model(inputs, samples, mode='loss')
+        total = sum(v for k, v in losses.items() if 'loss' in k)
+        seen.append(float(total.detach()))
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+    return seen
+
+
+def test_what_is_saved_is_the_plain_student_and_resuming_has_the_rest():
+    model = student_of()
+    train(model, 3)
+    state, rest = copy.deepcopy(model.state_dict()), copy.deepcopy(model.distiller.state_dict())
+    assert list(state) == list(make_student('cls').state_dict())
+    assert rest and all('growths' in name for name in rest)
+    expected = train(model, 2, start=3)
+    resumed = student_of()
+    resumed.load_state_dict(state, strict=True)
+    without = train(copy.deepcopy(resumed), 2, start=3)
+    resumed.distiller.load_state_dict(rest, strict=True)
+    assert train(resumed, 2, start=3) == expected
+    assert without != expected
+    # Two networks that have parted: the wide one is no copy of the student any more.
+    inputs, samples = preprocessed(model, 'cls', num=4, size=32)
+    losses = model(inputs, samples, mode='loss')
+    assert not torch.isclose(losses['loss'], losses['distill.gpd.loss_wide'])
+
+
+def test_the_students_optimizer_moves_what_was_added():
+    model = student_of()
+    before = {k: v.clone() for k, v in model.distiller.state_dict().items()}
+    train(model, 3)
+    after = model.distiller.state_dict()
+    assert all(not torch.equal(v, after[k]) for k, v in before.items())
+
+
+def test_both_networks_learn_from_an_ordinary_teacher(tmp_path):
+    static = dict(LOGITS, weight=0.5)
+    model = student_of(teacher=teacher_config('cls', tmp_path), static=static)
+    inputs, samples = preprocessed(model, 'cls', num=3)
+    own = copy.deepcopy(plain_twin(model))(inputs, mode='tensor')
+    teacher = model.distiller.teachers[''].model(inputs, mode='tensor')
+    expected = 0.5 * kl_divergence(own, (teacher / 2).softmax(1), 2.0)
+    losses = model(inputs, samples, mode='loss')
+    for name in ('static_kd', 'wide_static_kd'):
+        torch.testing.assert_close(losses[f'distill.gpd.loss_{name}'], expected)
+    assert len(losses) == 5
+
+
+@pytest.mark.parametrize('mixer', [None, 'mmkd.MixUp', 'mmkd.PatchMix'])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_steps_of_a_student(mixer, dtype, tmp_path):
+    model = student_of(mixer, teacher_config('cls', tmp_path), static=LOGITS)
+    inputs, samples = preprocessed(model, 'cls', num=4)
+    with torch.autocast('cpu', dtype=dtype):
+        losses = model(inputs, samples, mode='loss')
+    kd = {k: v for k, v in losses.items() if k.startswith('distill.')}
+    assert len(kd) == 4
+    assert all(v.dtype == torch.float32 and v.isfinite() and v > 0 for v in kd.values())
+    sum(losses.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'key'),
+    [
+        (dict(student='backbone'), r'methods\.gpd\.student'),
+        (dict(ratio=1), r'methods\.gpd\.ratio'),
+        (dict(ratio=1.5), r'methods\.gpd\.ratio'),
+        (dict(kd_weight=0), r'methods\.gpd\.kd_weight'),
+        (dict(static=dict(type='mmkd.CSKD', student='head.fc')), r'methods\.gpd\.static'),
+        (dict(static=dict(LOGITS, weight=dict(value=1.0, end=5))), r'methods\.gpd\.static\.weight'),
+        (
+            dict(static=dict(type='mmkd.FeatureMimic', student='backbone', teacher='backbone')),
+            r'methods\.gpd\.static: is a method on the logits; this one has parameters',
+        ),
+    ],
+)
+def test_bad_arguments(arguments, key, tmp_path):
+    arguments = dict(dict(type='mmkd.GPD', student='head.fc'), **arguments)
+    teacher = teacher_config('cls', tmp_path)
+    with pytest.raises(ConfigError, match=key):
+        make_student('cls', teacher=teacher, methods=dict(gpd=arguments))
+
+
+def refused(backbone: dict, match: str) -> None:
+    config = model_config('cls')
+    config['backbone'] = backbone
+    with torch.no_grad():
+        features = build(backbone, 'mmpretrain')(torch.zeros(2, 3, 64, 64))[-1]
+    config['head']['in_channels'] = features.shape[1]
+    model = build(config, 'mmpretrain')
+    with pytest.raises(ConfigError, match=rf'model\.backbone: GPD widens .*{match}'):
+        distilled(model, methods=dict(gpd=dict(type='mmkd.GPD', student='head.fc')))
+
+
+def test_networks_that_cannot_be_widened_are_refused():
+    refused(dict(type='MobileNetV2', widen_factor=0.25), 'with groups')
+    # Its layers are fine, but what is concatenated is not in the order that widening needs.
+    arch = dict(growth_rate=4, depths=[1, 1, 1, 1], init_channels=8)
+    refused(dict(type='DenseNet', arch=arch), '')

@@ -1,0 +1,152 @@
+"""OFA against loops, and steps of students of both kinds."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import naive
+import pytest
+import torch
+from labels import class_view
+from tiny_models import make_student, preprocessed, teacher_config
+from torch import nn
+from views import built, mixed_view, random
+
+from mmkd.methods import OFA
+from mmkd.models.branches import ConvBranch, TokenBranch
+from mmkd.utils import ConfigError
+
+TAPS = dict(logits='head.fc', stages=[f'backbone.layer{i}' for i in (1, 2, 3, 4)])
+
+
+def teachers_of(width: int, classes: int) -> dict:
+    """Return a teacher whose classifier, named as the tap, has ``width`` inputs."""
+    model = nn.ModuleDict(dict(b=nn.Linear(width, classes)))
+    return {'': SimpleNamespace(model=model)}
+
+
+def made(student: dict, teacher: list, width: int = 6, **arguments) -> OFA:
+    method = OFA(dict(logits='a', stages=['c', 'd']), 'b', **arguments)
+    return built(method, student, teacher, teachers_of(width, teacher[0].shape[1]))
+
+
+def naive_loss(logits, probs, labels, eps) -> float:
+    total = 0.0
+    for row, target, label in zip(logits.tolist(), probs.tolist(), labels):
+        own = naive.softmax(row)
+        for k, p in enumerate(own):
+            right = 1.0 if k == label else 0.0
+            total -= ((target[k] + right) ** eps - right) * math.log(p) / len(labels)
+    return total
+
+
+@pytest.mark.parametrize('kind', ['maps', 'tokens'])
+@pytest.mark.parametrize('soft', [False, True])
+@pytest.mark.parametrize('classes', [2, 5])
+def test_equals_loops(classes, soft, kind):
+    shapes = dict(maps=[(3, 4, 8, 8), (3, 8, 4, 4)], tokens=[(3, 17, 8), (3, 17, 8)])[kind]
+    student = dict(
+        logits=[random(3, classes).requires_grad_()],
+        stages=[random(*s, seed=i + 1).requires_grad_() for i, s in enumerate(shapes)],
+    )
+    teacher = [random(3, classes, seed=5)]
+    method = made(student, teacher, eps=1.5, stage_eps=(1.0, 2.0)).eval()
+    # Of a soft label the largest entry is the target.
+    labels = torch.tensor([1, 0, classes - 1])
+    rows = 0.7 * torch.eye(classes)[labels] + 0.3 / classes
+    losses = method.run(student, teacher, class_view(rows if soft else labels))
+    probs = torch.tensor([naive.softmax(row) for row in teacher[0].tolist()]).double()
+    outputs = [student['logits'][0]]
+    outputs += [branch(x) for branch, x in zip(method.branches, student['stages'])]
+    assert list(losses) == ['logits', 'stage1', 'stage2']
+    for value, output, eps in zip(losses.values(), outputs, (1.5, 1.0, 2.0)):
+        # 1e-6 where a list was read back as fp32.
+        expected = naive_loss(output, teacher[0].softmax(1), labels.tolist(), eps)
+        assert float(value.detach()) == pytest.approx(expected, rel=1e-9)
+        assert naive_loss(output, probs, labels.tolist(), eps) == pytest.approx(expected, rel=1e-6)
+    sum(losses.values()).backward()
+    assert all(x.grad.any() for x in (*student['logits'], *student['stages']))
+    assert all(p.grad is not None for p in method.parameters())
+
+
+def test_targets_of_mixed_images_are_mixed_and_their_label_is_the_largest():
+    view = mixed_view(3)
+    student = dict(logits=[random(3, 3)], stages=[random(3, 4, 8, 8), random(3, 8, 4, 4)])
+    teacher = [random(3, 3, seed=5)]
+    found = made(student, teacher, eps=2.0).run(student, teacher, view)['logits']
+    probs = view.mixture(teacher[0].softmax(1))
+    labels = [int(sample.gt_score.argmax()) for sample in view.data_samples]
+    expected = naive_loss(student['logits'][0], probs, labels, 2.0)
+    assert float(found) == pytest.approx(expected, rel=1e-6)
+
+
+def test_branches_fit_the_student_and_the_teacher():
+    student = dict(logits=[random(2, 3)], stages=[random(2, 4, 8, 8), random(2, 8, 4, 4)])
+    for width in (6, 20):
+        method = made(student, [random(2, 3)], width=width)
+        assert [type(branch) for branch in method.branches] == [ConvBranch, ConvBranch]
+        assert {branch.classify.in_features for branch in method.branches} == {max(width, 8)}
+        assert method.branch_eps == [1.0, 1.0]
+    student['stages'] = [random(2, 197, 8)] * 3
+    method = made(student, [random(2, 3)])
+    assert [type(branch) for branch in method.branches] == [TokenBranch] * 3
+    assert [len(branch.blocks) for branch in method.branches] == [2, 1, 1]
+
+
+def test_another_grid_than_that_of_the_probe_is_refused():
+    student = dict(logits=[random(2, 3)], stages=[random(2, 65, 8)])
+    method = made(student, [random(2, 3)])
+    student['stages'] = [random(2, 197, 8)]
+    with pytest.raises(ConfigError, match=r'probe_size: .* 65 tokens .* 197'):
+        method.run(student, [random(2, 3)], class_view([0, 1]))
+
+
+@pytest.mark.parametrize('mixer', [None, 'mmkd.MixUp', 'mmkd.PatchMix'])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_steps_of_a_student(mixer, dtype, tmp_path):
+    model = make_student(
+        'cls',
+        teacher=teacher_config('cls', tmp_path),
+        methods=dict(ofa=dict(type='mmkd.OFA', student=TAPS, teacher='head.fc', eps=1.5)),
+        **(dict(mixer=dict(type=mixer)) if mixer else {}),
+    )
+    inputs, samples = preprocessed(model, 'cls', num=4)
+    with torch.autocast('cpu', dtype=dtype):
+        losses = model(inputs, samples, mode='loss')
+    kd = {k: v for k, v in losses.items() if k.startswith('distill.')}
+    assert len(kd) == 5 and all(v.isfinite() and v > 0 for v in kd.values())
+    sum(kd.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    teacher = model.distiller.teachers[''].model
+    assert all(p.grad is None for p in teacher.parameters())
+    assert list(model.state_dict()) == list(make_student('cls').state_dict())
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'key'),
+    [
+        (dict(student='head.fc'), 'student'),
+        (dict(student=dict(logits='head.fc', stages=[])), 'student'),
+        (dict(student=dict(TAPS, logits='backbone')), 'student'),
+        (dict(student=dict(TAPS, stages='head.fc')), 'student.stages'),
+        (dict(teacher='backbone'), 'teacher'),
+        (dict(eps=0.5), 'eps'),
+        (dict(stage_eps=(1.0, 2.0)), 'stage_eps'),
+        (dict(stage_eps=0.9), 'stage_eps'),
+    ],
+)
+def test_bad_arguments(arguments, key, tmp_path):
+    config = dict(type='mmkd.OFA', student=TAPS, teacher='head.fc')
+    with pytest.raises(ConfigError, match=rf'methods\.ofa\.{key}: '):
+        make_student(
+            'cls',
+            teacher=teacher_config('cls', tmp_path),
+            methods=dict(ofa={**config, **arguments}),
+        )
+
+
+def test_a_teacher_of_other_classes_is_refused():
+    student = dict(logits=[random(2, 3)], stages=[random(2, 4, 8, 8)])
+    with pytest.raises(ConfigError, match='same classes'):
+        made(student, [random(2, 4)])
