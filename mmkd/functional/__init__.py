@@ -12,7 +12,7 @@ from mmkd.functional.feature import mimic_loss, standardize
 from mmkd.functional.foreground import foreground_masks, pad_boxes, weighted_squares
 from mmkd.functional.heads import distribution_kl, prior_rows, quality_focal_kd
 from mmkd.functional.labels import one_hot_pixels, resize_labels
-from mmkd.functional.logits import class_rows, dense_binary_kl, kl_divergence
+from mmkd.functional.logits import class_rows, dense_binary_kl, disagreement, kl_divergence
 from mmkd.functional.masks import (
     activation_masks,
     channel_masked_loss,
@@ -38,10 +38,13 @@ from mmkd.functional.self_kd import (
     student_guided_target,
     zipf_labels,
 )
+from mmkd.functional.warp import affine_matrix, affine_warp, gumbel_choice
 
 __all__ = [
     'activation_attention',
     'activation_masks',
+    'affine_matrix',
+    'affine_warp',
     'attend_in_pieces',
     'attention_distance',
     'box_means',
@@ -57,11 +60,13 @@ __all__ = [
     'dense_binary_kl',
     'designed_distribution',
     'dice_diversity',
+    'disagreement',
     'distribution_kl',
     'enqueue',
     'expected_calibration_error',
     'foreground_masks',
     'giou_loss',
+    'gumbel_choice',
     'kl_divergence',
     'label_error',
     'log_distributions',
