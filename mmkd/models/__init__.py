@@ -1,4 +1,5 @@
 from mmkd.models.adapters import Adapter
+from mmkd.models.conv_vae import ConvVAE
 from mmkd.models.distilled import build_distilled, distilled, plain
 from mmkd.models.distiller import Distiller
 from mmkd.models.mask_learner import MaskLearner
@@ -9,6 +10,7 @@ from mmkd.models.teacher import Teacher
 
 __all__ = [
     'Adapter',
+    'ConvVAE',
     'Distiller',
     'MaskLearner',
     'MaskTokens',

@@ -86,6 +86,8 @@ class Distiller(nn.Module):
         if self.inherit and not self.teachers:
             raise ConfigError(f'{KEY}.inherit', 'there is no teacher to inherit from')
         self._open_taps(student)
+        if self.mixer is not None:
+            self.mixer.build(student, self.teachers, self.probe_size)
         self._register_state_dict_hook(hide_entries)
 
     def _open_taps(self, student: nn.Module) -> None:
@@ -158,6 +160,7 @@ class Distiller(nn.Module):
             return {**loss(inputs, data_samples), **self._unused(active)}
         view = View.plain(inputs, data_samples)
         if self.mixer is not None:
+            self.mixer.learn(student, inputs, data_samples, progress()[0])
             view = self.mixer.mix(inputs, data_samples, progress()[0])
         read = self._read_teachers(active, view)
         for method in active.values():
@@ -188,6 +191,8 @@ class Distiller(nn.Module):
             for name, method in active.items()
             for item, value in method.monitored.items()
         }
+        if self.mixer is not None:
+            monitored.update({f'distill.mixer.{k}': v for k, v in self.mixer.monitored.items()})
         return {**losses, **weighted, **monitored, **self._unused(active)}
 
     def _read_teachers(self, active: Mapping[str, Method], view: View) -> dict[Tap, list[Tensor]]:
