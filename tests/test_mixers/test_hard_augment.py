@@ -13,7 +13,9 @@ from naive import affine_transform
 from runs import run_config, train
 from tiny_models import LOGITS, losses_of, make_student, preprocessed, teacher_config
 
+from mmkd.functional import affine_matrix, affine_warp, disagreement
 from mmkd.mixers import MixUp
+from mmkd.models import distilled
 from mmkd.utils import ConfigError, step_generator
 
 AFFINE = dict(type='mmkd.AffineAugmentor', hidden=4)
@@ -41,7 +43,14 @@ def distill_of(folder, task='cls', teacher=None, **kwargs):
 def built(folder, task='cls', **kwargs):
     """Return a student, its mixer and a batch."""
     model = make_student(task, **distill_of(folder, task, **kwargs))
-    return model, model.distiller.mixer, *preprocessed(model, task, num=4)
+    inputs, samples = preprocessed(model, task, num=4, size=64 if task == 'seg' else 32)
+    if task == 'cls':  # noise would be smoothed by any sampling; fresh heads say next to nothing
+        drawn = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+        inputs = F.interpolate(drawn, size=(32, 32), mode='bilinear', align_corners=True)
+        with torch.no_grad():
+            for net in (model, model.distiller.teachers[''].model):
+                net.head.fc.weight.mul_(50)
+    return model, model.distiller.mixer, inputs, samples
 
 
 def state_of(mixer):
@@ -95,12 +104,8 @@ def test_the_first_step_equals_the_definition(tmp_path):
     model, mixer, inputs, samples = built(tmp_path, augmentor=FREE, optimizer=optimizer)
     size = tuple(inputs.shape[-2:])
     mixer.learn(model, inputs, samples, 5)
-    assert float(mixer.monitored['disagreement']) == pytest.approx(
-        sum(disagree(model, inputs, samples)) / 4, rel=1e-4
-    )
-    found = mixer.learner.module.policy.mean.detach()
-    from mmkd.functional import affine_matrix, affine_warp
-
+    expected = sum(disagree(model, inputs, samples)) / 4
+    assert float(mixer.monitored['disagreement']) == pytest.approx(expected, rel=1e-4)
     def value(mean):
         drawn = mean.tanh().expand(4, 4)
         matrix = affine_matrix(
@@ -115,12 +120,13 @@ def test_the_first_step_equals_the_definition(tmp_path):
     start = mixer.learner.module.policy.mean.detach().clone()
     mixer.learn(model, inputs, samples, 6)
     found = mixer.learner.module.policy.mean.detach() - start
+    largest = float(found.abs().max())
     for k in range(4):
         step = torch.zeros(4)
         step[k] = 2e-3
         slope = (value(start + step) - value(start - step)) / 4e-3
-        assert float(found[k]) == pytest.approx(slope, rel=0.1, abs=2e-4)
-    assert found.abs().max() > 1e-3
+        assert float(found[k]) == pytest.approx(slope, rel=0.1, abs=0.02 * largest)
+    assert largest > 1e-3
 
 
 def test_gradients_reach_the_images_through_the_teacher(tmp_path):
@@ -157,24 +163,23 @@ def test_the_teacher_keeps_its_own_normalisation_and_precision(tmp_path):
 
 
 def test_the_augmentor_makes_them_disagree(tmp_path):
-    model, mixer, inputs, samples = built(tmp_path, prob=1.0)
-    seen = []
-    for iteration in range(60):
+    optimizer = dict(type='Adam', lr=0.02)
+    model, mixer, inputs, samples = built(tmp_path, prob=1.0, optimizer=optimizer)
+    for iteration in range(25):
         mixer.learn(model, inputs, samples, iteration)
-        seen.append(float(mixer.monitored['disagreement']))
-    assert sum(seen[-5:]) > 1.2 * sum(seen[:5])
-    view = mixer.mix(inputs, samples, 60)
-    hard, clean = (disagree(model, x, samples) for x in (view.inputs, inputs))
-    assert sum(hard) > 1.1 * sum(clean)
-    assert all(v.isfinite().all() for v in state_of(mixer).values())
+    hard = [sum(disagree(model, mixer.mix(inputs, samples, i).inputs, samples)) for i in range(5)]
+    assert sum(hard) / 5 > 1.2 * sum(disagree(model, inputs, samples))
 
 
 def test_confidence_keeps_the_teacher_sure(tmp_path):
     """With a large weight the augmentor lowers the teacher's loss instead."""
     losses = {}
+    optimizer = dict(type='Adam', lr=0.02)
     for confidence in (0.0, 100.0):
-        model, mixer, inputs, samples = built(tmp_path, prob=1.0, confidence=confidence)
-        for iteration in range(40):
+        model, mixer, inputs, samples = built(
+            tmp_path, prob=1.0, confidence=confidence, optimizer=optimizer
+        )
+        for iteration in range(20):
             mixer.learn(model, inputs, samples, iteration)
         teacher = model.distiller.teachers[''].model
         labels = torch.cat([s.gt_label for s in samples])
@@ -206,7 +211,8 @@ def test_thresholds_switch_who_learns(tmp_path, monkeypatch):
     values = iter(script)
 
     def scripted(own, other, tau):
-        return (own - own.detach()).sum(1) + next(values)
+        apart = disagreement(own, other, tau)
+        return apart - apart.detach() + next(values)
 
     monkeypatch.setattr('mmkd.mixers.hard_augment.disagreement', scripted)
     for iteration in range(len(script)):
@@ -241,7 +247,7 @@ def test_frozen_at_the_identity_equals_plain_kd(augmentor, shapes, tmp_path):
         distill = distill_of(tmp_path, augmentor=augmentor, prob=1.0, optimizer=optimizer)
         if name == 'plain':
             distill.pop('mixer')
-        steps = dict(train_cfg=dict(by_epoch=False, max_iters=4))
+        steps = dict(train_cfg=dict(by_epoch=False, max_iters=3))
         runner = train(run_config('cls', shapes, tmp_path / name, distill, **steps))
         states[name] = runner.model.state_dict()
     differing = [k for k, v in states['plain'].items() if not torch.equal(v, states['frozen'][k])]
@@ -254,7 +260,7 @@ def test_resuming_equals_not_having_stopped(shapes, tmp_path):
 
     def config(name):
         distill = distill_of(tmp_path, augmentor=MIXTURE, prob=1.0, thresholds=(1e-6, 2e-6))
-        cfg = run_config('cls', shapes, tmp_path / name, distill, epochs=3)
+        cfg = run_config('cls', shapes, tmp_path / name, distill, epochs=2)
         for transform in cfg.train_dataloader.dataset.pipeline:
             if transform['type'] == 'RandomFlip':
                 transform['prob'] = 0.0  # no OpenMMLab run restores the global generators
@@ -262,7 +268,7 @@ def test_resuming_equals_not_having_stopped(shapes, tmp_path):
 
     whole = train(config('whole'))
     cfg = config('resumed')
-    cfg.load_from, cfg.resume = str(tmp_path / 'whole' / 'epoch_2.pth'), True
+    cfg.load_from, cfg.resume = str(tmp_path / 'whole' / 'epoch_1.pth'), True
     resumed = Runner.from_cfg(cfg)
     assert resumed.model.distiller.mixer.learning
     resumed.train()
@@ -313,8 +319,6 @@ def test_blended_images_have_soft_labels(tmp_path):
     assert other.weight.amax() > 0 and view.simulate(inputs) is inputs
     student = make_student('cls')
     student.head.cal_acc = True
-    from mmkd.models import distilled
-
     with pytest.raises(ConfigError, match=r'^model\.head\.cal_acc: '):
         distilled(student, **distill_of(tmp_path, augmentor=MIXTURE))
     distilled(student, **distill_of(tmp_path, augmentor=AFFINE))
@@ -375,7 +379,7 @@ def test_boxes_do_not_move(tmp_path):
         (dict(confidence=-1), r'\.confidence: is at least 0'),
         (dict(thresholds=(2.0, 1.0)), r'\.thresholds: is \(l_min, l_max\)'),
         (dict(thresholds=(1.0,)), r'\.thresholds: is \(l_min, l_max\)'),
-        (dict(optimizer=dict(type='Adan')), r'\.optimizer: .*Adam'),
+        (dict(optimizer=dict(type='NoOptimizer')), r'\.optimizer: .*Adam'),
         (dict(augmentor=dict(type='mmkd.MixUp')), r"\.augmentor\.type: 'mmkd.MixUp' is no aug"),
         (dict(student='head.fk'), r'\.student: .*head\.fc'),
         (dict(student=['head.fc', 'neck']), r'\.student: is one tap'),
@@ -384,8 +388,10 @@ def test_boxes_do_not_move(tmp_path):
     ],
 )
 def test_bad_arguments(change, match, tmp_path):
+    distill = distill_of(tmp_path)
+    distill['mixer'].update(change)
     with pytest.raises(ConfigError, match=f'^{MIXER}{match}'):
-        make_student('cls', **distill_of(tmp_path, **change))
+        make_student('cls', **distill)
 
 
 def test_without_a_teacher(tmp_path):
