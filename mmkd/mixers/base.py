@@ -51,7 +51,7 @@ class Mixer(nn.Module):
         self.teacher_on_mixed = teacher_on_mixed
         self.min_visibility = min_visibility
         self.num_classes = num_classes
-        #: Scalars of the last step that are logged as ``distill.mixer.<name>``.
+        #: Scalars of the last step that are logged as ``mixer.<name>``.
         self.monitored: dict[str, Tensor] = {}
         self._largest_batch = 0
 

@@ -192,7 +192,7 @@ class Distiller(nn.Module):
             for item, value in method.monitored.items()
         }
         if self.mixer is not None:
-            monitored.update({f'distill.mixer.{k}': v for k, v in self.mixer.monitored.items()})
+            monitored.update({f'mixer.{k}': v for k, v in self.mixer.monitored.items()})
         return {**losses, **weighted, **monitored, **self._unused(active)}
 
     def _read_teachers(self, active: Mapping[str, Method], view: View) -> dict[Tap, list[Tensor]]:

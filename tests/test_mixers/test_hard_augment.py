@@ -163,12 +163,12 @@ def test_the_teacher_keeps_its_own_normalisation_and_precision(tmp_path):
 
 
 def test_the_augmentor_makes_them_disagree(tmp_path):
-    optimizer = dict(type='Adam', lr=0.02)
-    model, mixer, inputs, samples = built(tmp_path, prob=1.0, optimizer=optimizer)
-    for iteration in range(25):
+    colour = dict(type='mmkd.ColourAugmentor', hidden=4)
+    model, mixer, inputs, samples = built(tmp_path, prob=1.0, augmentor=colour)
+    for iteration in range(15):
         mixer.learn(model, inputs, samples, iteration)
     hard = [sum(disagree(model, mixer.mix(inputs, samples, i).inputs, samples)) for i in range(5)]
-    assert sum(hard) / 5 > 1.2 * sum(disagree(model, inputs, samples))
+    assert sum(hard) / 5 > 1.1 * sum(disagree(model, inputs, samples))
 
 
 def test_confidence_keeps_the_teacher_sure(tmp_path):
@@ -407,7 +407,7 @@ def test_steps_under_autocast(dtype, tmp_path):
     with torch.autocast('cpu', dtype=dtype):
         losses = model(inputs, samples, mode='loss')
     sum(v for k, v in losses.items() if 'loss' in k).backward()
-    assert {'distill.mixer.disagreement', 'distill.mixer.change'} <= set(losses)
+    assert {'mixer.disagreement', 'mixer.change'} <= set(losses)
     assert all(v.isfinite().all() for v in losses.values())
     assert all(v.isfinite().all() and v.dtype == torch.float32 for v in state_of(mixer).values())
     assert any((v != start[k]).any() for k, v in state_of(mixer).items())
