@@ -33,7 +33,7 @@ class Augmented:
     share: Tensor | None = None
 
     def where(self, chosen: Tensor, images: Tensor) -> Augmented:
-        """Keep what was done to the chosen images (N,), bool, and take the others from ``images``."""
+        """Keep what was done to the chosen images (N,), bool; the others are those given."""
         matrices, share = self.matrices, self.share
         if matrices is not None:
             identity = torch.eye(2, 3).to(matrices)

@@ -14,9 +14,7 @@ from mmkd.models.arguments import build
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
 
-BANK = tuple(
-    dict(type=f'mmkd.{name}Augmentor') for name in ('Affine', 'Colour', 'Noise', 'Blend')
-)
+BANK = tuple(dict(type=f'mmkd.{name}Augmentor') for name in ('Affine', 'Colour', 'Noise', 'Blend'))
 
 
 @MODELS.register_module()

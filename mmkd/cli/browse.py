@@ -72,7 +72,7 @@ def browse(
 def view_batches(
     cfg: Config, distill: Any, seed: int, checkpoint: Path | None = None
 ) -> tuple[Any, Any, Iterator[tuple[View, View]]]:
-    """Return the student's preprocessor, the training data, and views of batches, mixed and clean."""
+    """Return the student's preprocessor, the data, and views of batches, mixed and clean."""
     set_random_seed(seed)
     student = build_plain(plain_config(cfg), 'model')
     mixer = build(distill['mixer'], Mixer, f'{KEY}.mixer') if distill.get('mixer') else None
@@ -124,7 +124,10 @@ def draw_view(
 
     shown = [('student', view.inputs, view.data_samples)]
     if view.hard is not None:
-        shown = [('student and teacher', *shown[0][1:]), ('clean', clean.inputs, clean.data_samples)]
+        shown = [
+            ('student and teacher', *shown[0][1:]),
+            ('clean', clean.inputs, clean.data_samples),
+        ]
     elif with_teacher:
         shown.append(('teacher', view.teacher_inputs, view.teacher_samples))
     numbers = images_to_show(view, images)

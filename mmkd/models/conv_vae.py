@@ -91,6 +91,4 @@ class ConvVAE(BaseModel):
         squared = F.mse_loss(self.decode(latents), inputs)
         divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
         pixels = inputs[0].numel()
-        return dict(
-            loss_reconstruction=squared / 2, loss_kl=self.beta * divergence / 2 / pixels
-        )
+        return dict(loss_reconstruction=squared / 2, loss_kl=self.beta * divergence / 2 / pixels)

@@ -106,6 +106,7 @@ def test_the_first_step_equals_the_definition(tmp_path):
     mixer.learn(model, inputs, samples, 5)
     expected = sum(disagree(model, inputs, samples)) / 4
     assert float(mixer.monitored['disagreement']) == pytest.approx(expected, rel=1e-4)
+
     def value(mean):
         drawn = mean.tanh().expand(4, 4)
         matrix = affine_matrix(
@@ -196,10 +197,11 @@ def test_confidence_with_soft_labels_and_without_any(tmp_path):
         mixer.learner.module.policy.mean.fill_(0.5)
     mixer.learn(model, inputs, samples)
     assert (mixer.learner.module.policy.mean != 0.5).all()
+    with torch.no_grad():
+        mixer.learner.module.policy.mean.zero_()
+        mixer.learner.module.policy.std.zero_()
     with pytest.raises(ConfigError, match=rf'^{MIXER}\.confidence: needs class labels'):
-        mixer.learner.module.policy.mean.data.zero_()
-        mixer.learner.module.policy.std.data.zero_()
-        mixer.learn(model, inputs, [None] * 4 and None)
+        mixer.learn(model, inputs, None)
 
 
 def test_thresholds_switch_who_learns(tmp_path, monkeypatch):
@@ -305,7 +307,7 @@ def test_blended_images_have_soft_labels(tmp_path):
         mixer.learner.module.policy.mean.fill_(0.5)
         mixer.learner.module.policy.std.fill_(0.5)
     view = mixer.mix(inputs, samples, 1)
-    own, other = view.parts
+    _, other = view.parts
     assert 0 < len(view.hard.nonzero()) < 4
     for n in range(4):
         share, partner = float(other.weight[n].mean()), int(other.source[n])
