@@ -9,10 +9,11 @@ check_versions()
 register_packages()
 
 # Registers every module of mmkd; they import neither mmdet, mmseg nor mmpretrain.
-from mmkd import datasets, engine, evaluation, methods, mixers, models  # noqa: E402
+from mmkd import augmentors, datasets, engine, evaluation, methods, mixers, models  # noqa: E402
 
 __all__ = [
     '__version__',
+    'augmentors',
     'config',
     'datasets',
     'engine',

@@ -195,6 +195,11 @@ def tiny_distilled(cfg: Config, folder: Path, size: Any = 128) -> tuple[dict[str
         if isinstance(one, dict) and 'checkpoint' in one:
             (folder / name).mkdir()
             one.update(tiny_teacher(read_config(one['config']), folder / name))
+    vae = ((model['distill'].get('mixer') or {}).get('augmentor') or {}).get('vae')
+    if vae:
+        autoencoder = build(read_config(vae['config']).model, 'mmkd')
+        vae['checkpoint'] = str(folder / 'vae.pth')
+        torch.save(dict(state_dict=autoencoder.state_dict()), vae['checkpoint'])
     for method in model['distill']['methods'].values():
         if 'tokens' in method:
             method['tokens'] = tiny_tokens(method, teacher, folder)

@@ -179,3 +179,33 @@ def distributions(logits: Sequence[float], tau: float, activation: str) -> list[
 def divergence(target: Sequence[float], estimate: Sequence[float]) -> float:
     """Return KL(target || estimate) of two distributions."""
     return sum(t * (math.log(t) - math.log(e)) for t, e in zip(target, estimate) if t > 0)
+
+
+def bilinear(image: Tensor, x: float, y: float, padding: str) -> Tensor:
+    """Read an image (C, H, W) at a place in pixels, pixel centres at whole numbers."""
+    _, height, width = image.shape
+    if padding == 'border':
+        x, y = min(max(x, 0), width - 1), min(max(y, 0), height - 1)
+    value = torch.zeros(len(image), dtype=image.dtype)
+    for row in (math.floor(y), math.floor(y) + 1):
+        for column in (math.floor(x), math.floor(x) + 1):
+            weight = (1 - abs(x - column)) * (1 - abs(y - row))
+            if 0 <= row < height and 0 <= column < width:
+                value += weight * image[:, row, column]
+    return value
+
+
+def affine_transform(
+    image: Tensor, dx: float, dy: float, angle: float, scale: float, padding: str
+) -> Tensor:
+    """Put every pixel where it came from: turn back, scale back, shift back, about the centre."""
+    _, height, width = image.shape
+    cx, cy = (width - 1) / 2, (height - 1) / 2
+    out = torch.zeros_like(image)
+    for y in range(height):
+        for x in range(width):
+            px, py = x - cx - dx * width, y - cy - dy * height
+            qx = (math.cos(angle) * px + math.sin(angle) * py) / scale
+            qy = (-math.sin(angle) * px + math.cos(angle) * py) / scale
+            out[:, y, x] = bilinear(image, qx + cx, qy + cy, padding)
+    return out

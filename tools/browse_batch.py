@@ -1,7 +1,8 @@
 """Write pictures of training batches as the student and the teacher see them.
 
 They show boxes, masks and label maps, the borders between the parts of mixed images, and soft
-labels. The teacher's weights are not needed.
+labels. The teacher's weights are not needed. A learned augmentation changes nothing before it has
+learned; --checkpoint shows what it has become.
 """
 
 import argparse
@@ -21,6 +22,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batches', type=int, default=2, help='Defaults to 2')
     parser.add_argument('--images', type=int, default=8, help='images of a batch. Defaults to 8')
     parser.add_argument('--seed', type=int, default=0, help='Defaults to 0')
+    parser.add_argument(
+        '--checkpoint', type=Path, help='of a run of the config: what its mixer has learned'
+    )
     add_common_arguments(parser)
     return parser.parse_args()
 
@@ -28,7 +32,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw and say where."""
     args = parse_args()
-    for path in browse(load_config(args), args.out, args.batches, args.images, args.seed):
+    cfg = load_config(args)
+    options = args.batches, args.images, args.seed, args.checkpoint
+    for path in browse(cfg, args.out, *options):
         print(path)
 
 

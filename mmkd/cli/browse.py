@@ -18,6 +18,8 @@ from mmkd.cli.draw import (
     draw_sample,
     sources_of,
 )
+from mmkd.cli.export import read_checkpoint
+from mmkd.engine.hooks.distill_hook import ENTRY
 from mmkd.mixers import Mixer, View
 from mmkd.models.distiller import KEY, build
 from mmkd.models.loading import build_plain
@@ -27,7 +29,14 @@ from mmkd.utils.plain import is_distilled, plain_config
 COLUMNS = 4
 
 
-def browse(cfg: Config, out: Path, batches: int = 2, images: int = 8, seed: int = 0) -> list[Path]:
+def browse(
+    cfg: Config,
+    out: Path,
+    batches: int = 2,
+    images: int = 8,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+) -> list[Path]:
     """Write one picture for each of the first training batches.
 
     Args:
@@ -36,62 +45,90 @@ def browse(cfg: Config, out: Path, batches: int = 2, images: int = 8, seed: int 
         batches: How many batches. Defaults to 2.
         images: How many images of a batch at most. Defaults to 8.
         seed: Seed of augmentation, order and mixing. Defaults to 0.
+        checkpoint: Of a run of the config: what a mixer that learns has learned. Defaults to None.
 
     Returns:
         Paths of the pictures.
 
     Raises:
-        ConfigError: The config has no training data, or the mixer cannot work with them.
+        ConfigError: The config has no training data, the mixer cannot work with them, or the
+            checkpoint holds no state of it.
     """
     if not cfg.get('train_dataloader'):
         raise ConfigError('train_dataloader', 'the config has none')
     out.mkdir(parents=True, exist_ok=True)
     distill = (cfg.model.get('distill') or {}) if is_distilled(cfg) else {}
-    preprocessor, loader, views = view_batches(cfg, distill, seed)
+    preprocessor, loader, views = view_batches(cfg, distill, seed, checkpoint)
     palette = Palette(loader.dataset.metainfo)
     paths = []
-    for number, view in zip(range(batches), views):
+    for number, (view, clean) in zip(range(batches), views):
         with_teacher = bool(distill.get('teacher'))
-        figure = draw_view(view, preprocessor, palette, images, with_teacher)
+        figure = draw_view(view, clean, preprocessor, palette, images, with_teacher)
         paths.append(out / f'batch_{number}.png')
         figure.savefig(paths[-1], dpi=130)
     return paths
 
 
-def view_batches(cfg: Config, distill: Any, seed: int) -> tuple[Any, Any, Iterator[View]]:
-    """Return the student's preprocessor, the training data and the views of their batches."""
+def view_batches(
+    cfg: Config, distill: Any, seed: int, checkpoint: Path | None = None
+) -> tuple[Any, Any, Iterator[tuple[View, View]]]:
+    """Return the student's preprocessor, the data, and views of batches, mixed and clean."""
     set_random_seed(seed)
     student = build_plain(plain_config(cfg), 'model')
     mixer = build(distill['mixer'], Mixer, f'{KEY}.mixer') if distill.get('mixer') else None
     if mixer is not None and mixer.num_classes is None:
         mixer.num_classes = getattr(getattr(student, 'head', None), 'num_classes', None)
+    if checkpoint is not None:
+        load_mixer(mixer, checkpoint)
     # Workers would start, and be thrown away, for a few batches.
     dataloader = dict(cfg.train_dataloader.to_dict(), num_workers=0, persistent_workers=False)
     dataloader.pop('prefetch_factor', None)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         loader = Runner.build_dataloader(dataloader, seed=seed)
 
-    def views() -> Iterator[View]:
+    def views() -> Iterator[tuple[View, View]]:
         for iteration, data in enumerate(loader):
             with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
                 data = student.data_preprocessor(data, True)
             inputs, samples = data['inputs'], data['data_samples']
-            if mixer is None:
-                yield View.plain(inputs, samples)
-            else:
-                yield mixer.mix(inputs, samples, iteration)
+            clean = View.plain(inputs, samples)
+            view = clean if mixer is None else mixer.mix(inputs, samples, iteration)
+            yield view, clean
 
     return student.data_preprocessor, loader, views()
 
 
+def load_mixer(mixer: Mixer | None, checkpoint: Path) -> None:
+    """Give a mixer what it has learned in a run.
+
+    Raises:
+        ConfigError: The checkpoint holds no state of such a mixer.
+    """
+    state = read_checkpoint(checkpoint).get(ENTRY) or {}
+    learned = {k.removeprefix('mixer.'): v for k, v in state.items() if k.startswith('mixer.')}
+    if mixer is None or not learned:
+        raise ConfigError(
+            f'{KEY}.mixer', f'{str(checkpoint)!r} holds nothing that a mixer of this config learned'
+        )
+    mixer.load_state_dict(learned)
+
+
 def draw_view(
-    view: View, preprocessor: Any, palette: Palette, images: int, with_teacher: bool
+    view: View, clean: View, preprocessor: Any, palette: Palette, images: int, with_teacher: bool
 ) -> Any:
-    """Return a figure of a view: the student's images and, below each, the teacher's."""
+    """Return a figure of a view: the student's images and, below each, the teacher's.
+
+    Where a learned augmentation changed the images for both, the clean ones are below them.
+    """
     from matplotlib.figure import Figure
 
     shown = [('student', view.inputs, view.data_samples)]
-    if with_teacher:
+    if view.hard is not None:
+        shown = [
+            ('student and teacher', *shown[0][1:]),
+            ('clean', clean.inputs, clean.data_samples),
+        ]
+    elif with_teacher:
         shown.append(('teacher', view.teacher_inputs, view.teacher_samples))
     numbers = images_to_show(view, images)
     count = len(numbers)
@@ -107,13 +144,13 @@ def draw_view(
         axes.axis('off')
     for offset, (who, inputs, samples) in enumerate(shown):
         pictures = denormalize(inputs[numbers], preprocessor)
-        mixed = who == 'student' or view.teacher_on_mixed
+        mixed = who != 'clean' and (who != 'teacher' or view.teacher_on_mixed)
         for place, i in enumerate(numbers):
             axes = grid[place // columns * len(shown) + offset, place % columns]
             axes.axis('on')
             draw_sample(axes, pictures[place], samples[i] if samples else None, palette)
             title = f'image {i}, {who}'
-            if mixed and (view.parts or view.pairs is not None):
+            if mixed and (view.parts or view.pairs is not None or view.hard is not None):
                 draw_borders(axes, view, i)
                 title += f': {sources_of(view, i)}'
             axes.set_title(title, fontsize=8)

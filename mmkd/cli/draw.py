@@ -216,6 +216,8 @@ def draw_borders(axes: Axes, view: View, index: int) -> None:
 
 def sources_of(view: View, index: int) -> str:
     """Word what one mixed image is made of."""
+    if view.hard is not None and not (view.parts and view.shares()[1][index] > 0):
+        return 'augmented' if bool(view.hard[index]) else 'not augmented'
     if not view.parts and view.pairs is None:
         return 'not mixed'
     if not view.parts:

@@ -21,6 +21,7 @@ from mmkd.functional.labels import one_hot_pixels, resize_labels
 from mmkd.functional.logits import (
     class_rows,
     dense_binary_kl,
+    disagreement,
     dkd_terms,
     kl_divergence,
     nkd_non_target_loss,
@@ -55,12 +56,15 @@ from mmkd.functional.self_kd import (
     student_guided_target,
     zipf_labels,
 )
+from mmkd.functional.warp import affine_matrix, affine_warp, gumbel_choice
 from mmkd.functional.widening import widen
 
 __all__ = [
     'activation_attention',
     'activation_masks',
     'adaptive_target_loss',
+    'affine_matrix',
+    'affine_warp',
     'area_balance',
     'attend_in_pieces',
     'attention_distance',
@@ -80,12 +84,14 @@ __all__ = [
     'dense_binary_kl',
     'designed_distribution',
     'dice_diversity',
+    'disagreement',
     'distribution_kl',
     'dkd_terms',
     'enqueue',
     'expected_calibration_error',
     'foreground_masks',
     'giou_loss',
+    'gumbel_choice',
     'kl_divergence',
     'label_error',
     'log_distributions',

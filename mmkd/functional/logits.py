@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -51,6 +52,26 @@ def dense_binary_kl(student_logits: Tensor, teacher_logits: Tensor, tau: float =
     weight = teacher_logits.sigmoid().amax(1)  # (P,)
     divergence = ((cross_entropy - entropy).sum(1) * weight).sum()
     return divergence / weight.sum().clamp(min=1e-6) * tau**2
+
+
+def disagreement(student_logits: Tensor, teacher_logits: Tensor, tau: float = 1.0) -> Tensor:
+    """KL(teacher || student) of every image, scaled by τ², with gradients to both sides.
+
+    :func:`kl_divergence` takes probabilities, through which no gradient passes safely: where the
+    softmax underflows their logarithm has none.
+
+    Args:
+        student_logits: Logits (N, K) or (N, K, H, W).
+        teacher_logits: The same of the teacher.
+        tau: Temperature. Defaults to 1.0.
+
+    Returns:
+        (N,), the mean over pixels for maps; 0 where the student equals the teacher.
+    """
+    log_student = F.log_softmax(student_logits / tau, dim=1)
+    log_teacher = F.log_softmax(teacher_logits / tau, dim=1)
+    divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(1)  # (N,) or (N, H, W)
+    return divergence.reshape(len(divergence), -1).mean(1) * tau**2
 
 
 def class_rows(logits: Tensor, num_classes: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -52,6 +53,8 @@ class Mixer(nn.Module):
         self.teacher_on_mixed = teacher_on_mixed
         self.min_visibility = min_visibility
         self.num_classes = num_classes
+        #: Scalars of the last step that are logged as ``mixer.<name>``.
+        self.monitored: dict[str, Tensor] = {}
         self._largest_batch = 0
 
     def draw(
@@ -72,6 +75,32 @@ class Mixer(nn.Module):
 
     def check(self, size: tuple[int, int]) -> None:
         """Raise a :class:`~mmkd.utils.ConfigError` if images of this size cannot be mixed."""
+
+    def build(
+        self, student: nn.Module, teachers: Mapping[str, Any], probe_size: tuple[int, int]
+    ) -> None:
+        """Look at the models, for a mixer that learns. Called once, before training.
+
+        Args:
+            student: The student.
+            teachers: The teachers by name (``''`` for a single one).
+            probe_size: Height and width of a small batch.
+
+        Raises:
+            ConfigError: The mixer cannot work with them.
+        """
+
+    def learn(
+        self, student: nn.Module, inputs: Tensor, data_samples: Any, iteration: int = 0
+    ) -> None:
+        """Learn from a clean batch, for a mixer that does. Called before :meth:`mix`.
+
+        Args:
+            student: The student.
+            inputs: As in :meth:`mix`.
+            data_samples: As in :meth:`mix`.
+            iteration: As in :meth:`mix`.
+        """
 
     @torch.no_grad()
     def mix(self, inputs: Tensor, data_samples: Any, iteration: int = 0) -> View:

@@ -58,6 +58,7 @@ class View:
         teacher_on_mixed: Whether the teacher sees the mixed batch. Defaults to False.
         regional: Whether every pixel has one source. Defaults to True.
         pairs: Which images, or objects in them, learn from each other. Defaults to None, none.
+        hard: Which images (N,), bool, a learned augmentation has changed. Defaults to None.
     """
 
     inputs: Tensor
@@ -68,6 +69,7 @@ class View:
     teacher_on_mixed: bool = False
     regional: bool = True
     pairs: Pairs | None = None
+    hard: Tensor | None = None
     _resized: dict[tuple[int, int], list[Tensor]] = field(default_factory=dict, repr=False)
 
     @classmethod

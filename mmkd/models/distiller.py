@@ -89,6 +89,8 @@ class Distiller(nn.Module):
         self._inheritable = inheritable(self.inherit, self.teachers, student)
         self._side = SideStream()
         self._open_taps(student)
+        if self.mixer is not None:
+            self.mixer.build(student, self.teachers, self.probe_size)
         self._register_state_dict_hook(hide_entries)
 
     def _open_taps(self, student: nn.Module) -> None:
@@ -161,6 +163,7 @@ class Distiller(nn.Module):
             return {**loss(inputs, data_samples), **self._unused(active)}
         view = View.plain(inputs, data_samples)
         if self.mixer is not None:
+            self.mixer.learn(student, inputs, data_samples, progress()[0])
             view = self.mixer.mix(inputs, data_samples, progress()[0])
         read, beside = self._read_teachers(active, view)
         for method in active.values():
@@ -193,6 +196,8 @@ class Distiller(nn.Module):
             for name, method in active.items()
             for item, value in method.monitored.items()
         }
+        if self.mixer is not None:
+            monitored.update({f'mixer.{k}': v for k, v in self.mixer.monitored.items()})
         return {**losses, **weighted, **monitored, **self._unused(active)}
 
     def _read_teachers(

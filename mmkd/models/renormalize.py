@@ -53,9 +53,10 @@ class Renormalizer:
             inputs = inputs.flip(1)
         inputs = inputs * self.scale.to(inputs) + self.shift.to(inputs)
         height, width = inputs.shape[-2:]
-        for image, (h, w) in zip(inputs, content_sizes(data_samples, (height, width))):
-            image[:, h:] = self.pad_value
-            image[:, :, w:] = self.pad_value
+        # By index: autograd refuses to change the views that iterating over a batch yields.
+        for i, (h, w) in enumerate(content_sizes(data_samples, (height, width))):
+            inputs[i, :, h:] = self.pad_value
+            inputs[i, :, :, w:] = self.pad_value
         return inputs
 
 

@@ -12,6 +12,7 @@ import torch
 from mmkd.functional import (
     class_rows,
     dense_binary_kl,
+    disagreement,
     dkd_terms,
     kl_divergence,
     nkd_non_target_loss,
@@ -259,3 +260,26 @@ def test_unit_std_of_equal_logits_is_finite():
     logits = torch.zeros(2, 3).requires_grad_()
     unit_std(logits).square().sum().backward()
     assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('shape', [(3, 2), (3, 5), (2, 4, 3, 2)])
+def test_disagreement_is_the_divergence_of_every_image(shape):
+    student, teacher = (
+        torch.randn(shape, dtype=torch.double, generator=torch.Generator().manual_seed(i))
+        for i in (0, 1)
+    )
+    found = disagreement(student, teacher, 3.0)
+    for n in range(len(student)):
+        one = slice(n, n + 1)
+        expected = kl_divergence(student[one], (teacher[one] / 3.0).softmax(1), 3.0)
+        torch.testing.assert_close(found[n], expected, rtol=0, atol=1e-9)
+    assert not disagreement(teacher, teacher).any()
+    pair = student.requires_grad_(), teacher.requires_grad_()
+    assert torch.autograd.gradcheck(lambda s, t: disagreement(s, t, 3.0), pair)
+
+
+def test_disagreement_with_a_certain_teacher_has_a_finite_gradient():
+    """Through probabilities it would be 0 / 0 where the softmax underflows."""
+    teacher = torch.tensor([[1000.0, 0.0, -1000.0]], requires_grad=True)
+    disagreement(torch.zeros(1, 3), teacher).sum().backward()
+    assert teacher.grad.isfinite().all()

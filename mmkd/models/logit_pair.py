@@ -1,0 +1,145 @@
+"""Logits of student and teacher on the same images, with gradients to the images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmkd.models.adapters import resize_to
+from mmkd.models.probe import probe_batch, run_probe
+from mmkd.models.taps import Tap, TapConfig, TapReader
+from mmkd.models.teacher import Teacher
+from mmkd.utils import ConfigError
+
+
+class LogitPair:
+    """Runs both models on images that somebody else wants to change.
+
+    Unlike in a training step the teacher is differentiable with respect to its input (its
+    parameters stay frozen), and the student is in eval mode, so that no statistics move.
+
+    Args:
+        student: Tap of the student's logits, (N, K) or (N, K, H, W).
+        teacher: The same of the teacher.
+        key: Config key of what the taps belong to.
+
+    Raises:
+        ConfigError: A tap is none, or several.
+    """
+
+    def __init__(self, student: TapConfig, teacher: TapConfig, key: str) -> None:
+        self.key = key
+        self.taps = {}
+        for side, config in (('student', student), ('teacher', teacher)):
+            taps = Tap.parse(config, None, f'{key}.{side}')
+            if len(taps) != 1:
+                raise ConfigError(f'{key}.{side}', f'is one tap of logits, not {len(taps)}')
+            self.taps[side] = taps[0]
+        self.readers: dict[str, TapReader] = {}
+        self.teacher: Teacher | None = None
+
+    def build(
+        self, student: nn.Module, teachers: Mapping[str, Teacher], size: tuple[int, int]
+    ) -> None:
+        """Resolve the taps and check the logits on a small batch. Called once, before training.
+
+        Args:
+            student: The student.
+            teachers: The teachers by name (``''`` for a single one).
+            size: Height and width of the small batch.
+
+        Raises:
+            ConfigError: The teacher is missing, a tap cannot be resolved or yields several
+                tensors, or the logits do not correspond.
+        """
+        own, other = self.taps['student'], self.taps['teacher']
+        if other.model not in teachers:
+            raise ConfigError(
+                f'{self.key}.teacher',
+                'augmentation is learned against a teacher, and there is none of this name; set '
+                'model.distill.teacher',
+            )
+        self.teacher = teachers[other.model]
+        self.readers = {
+            'student': TapReader(student, {own: f'{self.key}.student'}),
+            'teacher': TapReader(self.teacher.model, {other: f'{self.key}.teacher'}),
+        }
+        inputs, samples = probe_batch(student, size)
+        found = dict(student=run_probe(student, self.readers['student'], inputs, samples)[own])
+        with torch.no_grad():
+            self._run_teacher(inputs, samples)
+        self.readers['teacher'].measured()
+        found['teacher'] = self.readers['teacher'].take()[other]
+        for side, tensors in found.items():
+            shapes = [tuple(t.shape) for t in tensors]
+            if len(tensors) != 1 or tensors[0].ndim not in (2, 4) or len(tensors[0]) != 2:
+                raise ConfigError(
+                    f'{self.key}.{side}',
+                    f'yields {shapes} for two images; it has to be one tensor of class logits of '
+                    'images (N, K) or pixels (N, K, H, W). The dense heads of detectors are '
+                    'not supported: use another mixer there',
+                )
+        s, t = found['student'][0], found['teacher'][0]
+        if s.ndim != t.ndim or s.shape[1] != t.shape[1]:
+            raise ConfigError(
+                f'{self.key}.student',
+                f"the student's logits {tuple(s.shape)} and the teacher's {tuple(t.shape)} are "
+                'not of the same classes',
+            )
+
+    def __call__(
+        self, student: nn.Module, inputs: Tensor, data_samples: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Return the logits of student and teacher, fp32, the student's in the teacher's size.
+
+        Args:
+            student: The student.
+            inputs: Batch (N, C, H, W) as the student's data preprocessor made it, with gradient.
+            data_samples: N data samples; their labels are not used.
+        """
+        self._run_teacher(inputs, data_samples)
+        (other,) = self.readers['teacher'].take()[self.taps['teacher']]
+        with (
+            evaluating(student),
+            torch.autocast(inputs.device.type, enabled=False),
+            self.readers['student'].open(student, stop=True),
+        ):
+            student(inputs, data_samples, mode='tensor')
+        (own,) = self.readers['student'].take()[self.taps['student']]
+        if own.ndim == 4:
+            own = resize_to(own, tuple(other.shape[-2:]))
+        return own.float(), other.float()
+
+    def _run_teacher(self, inputs: Tensor, data_samples: Any) -> None:
+        """Run the teacher to its logits, with gradients wherever they are enabled."""
+        teacher = self.teacher
+        assert teacher is not None, 'build() comes first'
+        teacher.model.eval()
+        if teacher.renormalize is not None:
+            inputs = teacher.renormalize(inputs, data_samples)
+        with (
+            torch.autocast(inputs.device.type, enabled=False),
+            self.readers['teacher'].open(teacher.model, stop=True),
+        ):
+            teacher.model(inputs.to(teacher.dtype), data_samples, mode='tensor')
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put all modules of a model into eval mode inside the ``with`` block, then back.
+
+    Module by module: what a configuration froze stays frozen, and what a module holds but does
+    not own is not reached.
+    """
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
