@@ -1,4 +1,4 @@
-"""What methods remember and average is the same on two gloo ranks as in one process."""
+"""What methods remember, average and learn on the side is the same on two ranks as in one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from views import random
 
 from mmkd.cli.launch import leave_process_group
 from mmkd.methods.prediction_table import PredictionTable
+from mmkd.models import SideLearner
 
 EPOCHS = 3
 TAPS = dict(logits='head.fc', feature=dict(module='backbone.layer3', levels=(-1,)))
@@ -80,6 +81,17 @@ def uneven(rank: int) -> list[torch.Tensor]:
     return found
 
 
+def side_steps(part: slice, seed: int = 0) -> list[torch.Tensor]:
+    """Train a convolution that only rank 0 starts with the same values; return its weights."""
+    torch.manual_seed(seed)
+    learner = SideLearner(nn.Conv2d(3, 2, 1), dict(type='Adam', lr=0.1))
+    weights = []
+    for step in range(3):
+        learner.step(learner(random(4, 3, 4, 4, seed=step).float()[part]).square().mean())
+        weights.append(learner.module.weight.detach().clone())
+    return weights
+
+
 def work(rank: int, folder: str, port: int) -> None:
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     torch.set_num_threads(1)
@@ -90,7 +102,8 @@ def work(rank: int, folder: str, port: int) -> None:
         model, broadcast_buffers=False, find_unused_parameters=False
     )
     seen = steps(model, slice(2 * rank, 2 * rank + 2), wrapped)
-    torch.save((seen, uneven(rank)), f'{folder}/rank{rank}.pt')
+    side = side_steps(slice(2 * rank, 2 * rank + 2), seed=rank)
+    torch.save((seen, uneven(rank), side), f'{folder}/rank{rank}.pt')
 
 
 @pytest.fixture(scope='module')
@@ -116,7 +129,7 @@ def both_ranks(tmp_path_factory):
 
 @pytest.mark.ddp
 def test_two_processes_equal_one(both_ranks):
-    (first, _), (second, _) = both_ranks
+    (first, _, _), (second, _, _) = both_ranks
     expected = steps(student(), slice(None))
     for step, (a, b, one) in enumerate(zip(first, second, expected, strict=True)):
         assert a.keys() == b.keys() == one.keys()
@@ -134,7 +147,7 @@ def test_two_processes_equal_one(both_ranks):
 
 @pytest.mark.ddp
 def test_ranks_with_fewer_images_or_none(both_ranks):
-    (_, first), (_, second) = both_ranks
+    (_, first, _), (_, second, _) = both_ranks
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     rows = first[0]
     seed = {0: (11, 1), 1: (0, 1), 2: (1, 0), 5: (1, 1), 7: (11, 0), 6: (31, 0)}
@@ -146,6 +159,14 @@ def test_ranks_with_fewer_images_or_none(both_ranks):
         count = {0: 3, 1: 2, 11: 2, 31: 1}[source]
         probs = random(count, 3, seed=source).softmax(1)[place]
         torch.testing.assert_close(rows[number].double(), probs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.ddp
+def test_a_side_learner_takes_the_mean_step(both_ranks):
+    (*_, first), (*_, second) = both_ranks
+    for a, b, one in zip(first, second, side_steps(slice(None)), strict=True):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(a, one)
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@ from mmkd.models.distilled import build_distilled, distilled, plain
 from mmkd.models.distiller import Distiller
 from mmkd.models.mask_learner import MaskLearner
 from mmkd.models.mask_tokens import MaskTokens
+from mmkd.models.side_learner import SideLearner
 from mmkd.models.taps import Tap
 from mmkd.models.teacher import Teacher
 
@@ -11,6 +12,7 @@ __all__ = [
     'Distiller',
     'MaskLearner',
     'MaskTokens',
+    'SideLearner',
     'Tap',
     'Teacher',
     'build_distilled',

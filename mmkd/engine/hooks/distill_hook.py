@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.utils import apply_to
 from torch import nn
 
 from mmkd.engine.pictures import Observer, draw_sheet
@@ -82,8 +84,11 @@ class DistillHook(Hook):
         """Add the distiller's own entry."""
         distiller = distiller_of(runner)
         if distiller is not None:
-            state = distiller.state_dict()
-            checkpoint[ENTRY] = {name: value.detach().cpu() for name, value in state.items()}
+            checkpoint[ENTRY] = apply_to(  # also tensors inside of a learner's extra state
+                dict(distiller.state_dict()),
+                lambda value: isinstance(value, torch.Tensor),
+                lambda value: value.detach().cpu(),
+            )
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Restore the distiller on resume.

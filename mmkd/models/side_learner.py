@@ -1,0 +1,154 @@
+"""A module that learns beside the student, with an optimizer of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, broadcast
+from mmengine.registry import OPTIMIZERS
+from torch import Tensor, nn
+
+from mmkd.utils import ConfigError, did_you_mean
+
+# Parameters that stay in an interval, by name.
+Bounds = Mapping[str, tuple[float, float]]
+
+
+class SideLearner(nn.Module):
+    """Own a module that its own optimizer trains, in steps of their own.
+
+    For what plays against the student or for it: an augmentor, a policy. The module is no child:
+    the student's optimizer has none of its parameters and DDP does not wrap them. As a child of a
+    method the learner moves with it, follows its training mode, and saves module and optimizer in
+    its state dict, so that a resumed run goes on where it was.
+
+    What the student learns from has to be computed under ``torch.no_grad()``, or it would fill the
+    module's ``grad`` for nothing; the loss of :meth:`step` with gradients.
+
+    Args:
+        module: What learns.
+        optimizer: Config of its optimizer, such as ``dict(type='Adam', lr=1e-3)``; to climb
+            instead of descend, with ``maximize=True``. None: it never changes.
+        bounds: Smallest and largest value of parameters by name, kept after every step. Defaults
+            to None, no bounds.
+        key: Config key of the optimizer for error messages. Defaults to ``'optimizer'``.
+
+    Raises:
+        ConfigError: The optimizer cannot be built.
+        ValueError: There is no parameter of a name in ``bounds``.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: Mapping[str, Any] | None,
+        bounds: Bounds | None = None,
+        key: str = 'optimizer',
+    ) -> None:
+        super().__init__()
+        self._held = (module,)  # in a tuple, so that it is not registered
+        self._shared = False
+        self.bounds = dict(bounds or {})
+        self.optimizer: torch.optim.Optimizer | None = None
+        if optimizer is not None:
+            try:
+                config = dict(optimizer, params=list(module.parameters()))
+                self.optimizer = OPTIMIZERS.build(config)
+            except (TypeError, ValueError, KeyError) as error:
+                raise ConfigError(
+                    key, f"is an optimizer's config, such as dict(type='Adam', lr=0.001): {error}"
+                ) from error
+        known = dict(module.named_parameters())
+        for name in self.bounds:
+            if name not in known:
+                raise ValueError(f'no parameter {name!r} to bound{did_you_mean(name, known)}')
+        self.clamp()
+
+    @property
+    def module(self) -> nn.Module:
+        """What learns."""
+        return self._held[0]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the module returns; at the first call it gets rank 0's values."""
+        self._share()
+        return self.module(*args, **kwargs)
+
+    def step(self, loss: Tensor, retain_graph: bool = False) -> None:
+        """Take one step down a loss, in fp32, with the mean of the gradients of all ranks.
+
+        All ranks have to call it in the same iterations. Nothing but the module changes: the
+        ``grad`` of every parameter in the loss stays as it is, and DDP notices nothing. A
+        parameter that the loss does not use has a zero gradient; so has everything in a step in
+        which some gradient is not finite, as after an overflow under AMP.
+
+        Args:
+            loss: Scalar, computed with gradients.
+            retain_graph: Whether the loss's graph is needed once more. Defaults to False.
+        """
+        if self.optimizer is None:
+            return
+        self._share()
+        parameters = [p for p in self.module.parameters() if p.requires_grad]
+        gradients = torch.autograd.grad(
+            loss, parameters, retain_graph=retain_graph, allow_unused=True
+        )
+        flat = torch.cat(
+            [
+                torch.zeros_like(p).flatten() if g is None else g.to(p).flatten()
+                for p, g in zip(parameters, gradients)
+            ]
+        )
+        all_reduce(flat, op='mean')
+        # No skipped step: to know would mean to wait for the device.
+        flat = torch.where(flat.isfinite().all(), flat, 0)
+        for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters])):
+            parameter.grad = gradient.view_as(parameter)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.clamp()
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Bring every parameter back into its bounds."""
+        for name, (low, high) in self.bounds.items():
+            self.module.get_parameter(name).clamp_(low, high)
+
+    @torch.no_grad()
+    def _share(self) -> None:
+        """Give every rank the values of rank 0, once."""
+        if not self._shared:
+            self._shared = True
+            for value in self.module.state_dict().values():
+                broadcast(value)
+
+    def train(self, mode: bool = True) -> SideLearner:
+        """Set the mode of the module, too."""
+        self.module.train(mode)
+        return super().train(mode)
+
+    def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        """Move module and optimizer with the owner; their precision stays their own."""
+        result = super()._apply(fn, *args, **kwargs)
+        tensors = self.module.state_dict().values()
+        here = next((t.device for t in tensors), torch.device('cpu'))
+        optimizer = self.optimizer
+        state = None if optimizer is None else optimizer.state_dict()
+        self.module.to(fn(torch.empty(0, device=here)).device)
+        if optimizer is not None:  # moving may make new parameters; loading moves the state
+            optimizer.param_groups[0]['params'] = list(self.module.parameters())
+            optimizer.load_state_dict(state)
+        return result
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the state of module and optimizer: tensors, numbers and containers of them."""
+        optimizer = None if self.optimizer is None else self.optimizer.state_dict()
+        return dict(module=dict(self.module.state_dict()), optimizer=optimizer)
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`get_extra_state` returned."""
+        self.module.load_state_dict(state['module'])
+        if self.optimizer is not None and state['optimizer'] is not None:
+            self.optimizer.load_state_dict(state['optimizer'])
