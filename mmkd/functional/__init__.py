@@ -5,8 +5,18 @@ from mmkd.functional.activation import (
     spatial_attention,
 )
 from mmkd.functional.attention import attend_in_pieces, cross_attention, pool_cells
+from mmkd.functional.augment import OPERATIONS, augment, relaxed_bernoulli, relaxed_choice
 from mmkd.functional.boxes import clip_to_visible, giou_loss, log_iou_loss, valuable_region
 from mmkd.functional.calibration import expected_calibration_error, negative_log_likelihood
+from mmkd.functional.centers import (
+    box_area,
+    center_cells,
+    center_focal_loss,
+    center_heatmap,
+    center_regression,
+    gaussian_radius,
+    peak_boxes,
+)
 from mmkd.functional.channelwise import channel_kl
 from mmkd.functional.feature import mimic_loss, standardize
 from mmkd.functional.foreground import foreground_masks, pad_boxes, weighted_squares
@@ -40,11 +50,18 @@ from mmkd.functional.self_kd import (
 )
 
 __all__ = [
+    'OPERATIONS',
     'activation_attention',
     'activation_masks',
     'attend_in_pieces',
     'attention_distance',
+    'augment',
+    'box_area',
     'box_means',
+    'center_cells',
+    'center_focal_loss',
+    'center_heatmap',
+    'center_regression',
     'channel_attention',
     'channel_kl',
     'channel_masked_loss',
@@ -61,6 +78,7 @@ __all__ = [
     'enqueue',
     'expected_calibration_error',
     'foreground_masks',
+    'gaussian_radius',
     'giou_loss',
     'kl_divergence',
     'label_error',
@@ -74,12 +92,15 @@ __all__ = [
     'pad_boxes',
     'pair_divergence',
     'pairwise_loss',
+    'peak_boxes',
     'pick_pixels',
     'pool_cells',
     'prior_rows',
     'quality_focal_kd',
     'random_embeddings',
     'region_means',
+    'relaxed_bernoulli',
+    'relaxed_choice',
     'resize_labels',
     'soft_cross_entropy',
     'soft_target_labels',

@@ -5,6 +5,8 @@ from mmkd.methods.cirkd import CIRKD
 from mmkd.methods.cross_kd import CrossKD
 from mmkd.methods.cs_kd import CSKD
 from mmkd.methods.cwd import CWD
+from mmkd.methods.dafa import DAFA
+from mmkd.methods.dam import DAM
 from mmkd.methods.dlb import DLB
 from mmkd.methods.feature_mimic import FeatureMimic
 from mmkd.methods.fgd import FGD
@@ -30,6 +32,8 @@ __all__ = [
     'CIRKD',
     'CSKD',
     'CWD',
+    'DAFA',
+    'DAM',
     'DLB',
     'FGD',
     'IFVD',
