@@ -87,9 +87,7 @@ def _uniform(generator: torch.Generator, *shape: int) -> Tensor:
 
 OPERATIONS = dict(
     gain=Operation(gain, 0.5, lambda s, g: 2 * _uniform(g, s[0], s[1], 1, 1) - 1),
-    noise=Operation(
-        noise, 0.5, lambda s, g: torch.randn(tuple(s), generator=g, device=g.device)
-    ),
+    noise=Operation(noise, 0.5, lambda s, g: torch.randn(tuple(s), generator=g, device=g.device)),
     drop=Operation(drop, 0.3, lambda s, g: _uniform(g, s[0], s[1], 1, 1)),
     cutout=Operation(cutout, 0.5, lambda s, g: _uniform(g, s[0], 2)),
     blur=Operation(blur, 1.0, lambda s, g: torch.empty(s[0], 0, device=g.device)),
@@ -129,7 +127,11 @@ def relaxed_choice(logits: Tensor, u: Tensor, tau: float = 1.0) -> Tensor:
 
 
 def augment(
-    x: Tensor, operations: Sequence[str], magnitudes: Tensor, applied: Tensor, draws: Sequence[Tensor]
+    x: Tensor,
+    operations: Sequence[str],
+    magnitudes: Tensor,
+    applied: Tensor,
+    draws: Sequence[Tensor],
 ) -> Tensor:
     """Apply one operation after the other, each where it is drawn: ``b · o(F; μ) + (1 - b) · F``.
 

@@ -30,7 +30,7 @@ def gaussian_radius(sizes: Tensor, min_overlap: float = 0.3) -> Tensor:
         (4 * min_overlap, 2 * min_overlap * total, (min_overlap - 1) * area),
     ):
         root = (b.square() - 4 * a * c).clamp(min=0).sqrt()
-        radii.append(((-b + root if a == 4 * min_overlap else -b - root)) / (2 * a))
+        radii.append((-b + root if a == 4 * min_overlap else -b - root) / (2 * a))
     return torch.stack(radii).amin(0)
 
 

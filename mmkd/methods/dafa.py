@@ -97,17 +97,19 @@ class Policy(nn.Module):
         return mixed
 
     @torch.no_grad()
-    def sampled(self, maps: Sequence[Tensor], draws: Draws, host: Policy) -> list[Tensor]:
+    def sampled(
+        self, maps: Sequence[Tensor], draws: Draws, host: Mapping[str, Tensor]
+    ) -> list[Tensor]:
         """Return the maps after one sub-policy for each image, drawn exactly.
 
         Args:
             maps: Maps (N, C, H, W) of all levels.
             draws: The step's random numbers.
-            host: A copy of this policy on the CPU, so that drawing waits for no device.
+            host: The state dict on the CPU, so that drawing waits for no device.
         """
-        chosen = relaxed_choice(host.logits, draws.choice).argmax(1)  # (N,)
+        chosen = relaxed_choice(host['logits'], draws.choice).argmax(1)  # (N,)
         drawn = draws.applied[torch.arange(len(chosen)), chosen]  # (N, 2)
-        applied = drawn > 1 - host.probability[chosen]
+        applied = drawn > 1 - host['probability'][chosen]
         if not applied.any():
             return list(maps)
         result = [x.clone() for x in maps]
@@ -196,7 +198,7 @@ class DAFA(Refinement):
         self.every = every
         self.tau = tau
         self.optimizer = optimizer
-        self._host: Policy | None = None  # a copy on the CPU, made when it is needed
+        self._host: dict[str, Tensor] = {}  # the policy's values on the CPU, read when needed
 
     def configure(self, key: str) -> None:
         """Check the arguments and create the policy."""
@@ -248,8 +250,8 @@ class DAFA(Refinement):
         draws = Draws(len(teacher[0]), len(policy.pairs), self.key)
         if self.optimizer is not None and progress()[0] % self.every == 0:
             self.learn(method, student, teacher, view, draws)
-        if self._host is None:
-            self._host = self.policy_on_host()
+        if not self._host:
+            self._host = {name: value.cpu() for name, value in policy.state_dict().items()}
         self.monitored['policy_strength'] = policy.strength().detach()
         return policy.sampled(teacher, draws, self._host)
 
@@ -263,16 +265,9 @@ class DAFA(Refinement):
         relative = loss / loss.detach().clamp(min=torch.finfo(loss.dtype).tiny)
         policy: Any = self.learner.module
         self.learner.step(relative + self.identity * policy.strength())
-        self._host = None
-
-    def policy_on_host(self) -> Policy:
-        """Return a copy of the policy on the CPU."""
-        first = self.first
-        copied = Policy(self.operations, first['probability'], first['magnitude'], self.tau)
-        copied.load_state_dict(self.learner.module.state_dict())
-        return copied
+        self._host = {}
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         """Load, and forget the copy."""
         super()._load_from_state_dict(*args, **kwargs)
-        self._host = None
+        self._host = {}

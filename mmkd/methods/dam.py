@@ -142,9 +142,7 @@ class DAM(Region):
         self.heads = nn.ModuleList(CenterHead(t.shape[1], self.channels, classes) for _, t in pairs)
         self.num_classes = classes
 
-    def forward(
-        self, method: Method, student: Any, teacher: Any, view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, method: Method, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
         """Return ``dam`` and, if it has a weight, ``region``."""
         found = objects(view, self.key)
         pixels, present = pad_boxes([image.bboxes for image in found])
