@@ -170,8 +170,10 @@ def test_the_area_comes_to_lie_on_the_objects():
     output = region.heads[0](x)
     area = region.mutual_area([output, output]).bool()
     true = box_area(boxes[:, None] / 2, size).bool()
-    iou = (area & true).sum((1, 2, 3)) / (area | true).sum((1, 2, 3))
-    assert iou.mean() > 0.5 and iou.min() > 0.25
+    both = (area & true).sum((1, 2, 3))
+    # A box by chance: a seventh of either.
+    assert (both / true.sum((1, 2, 3))).mean() > 0.6
+    assert (both / area.sum((1, 2, 3))).mean() > 0.4
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
