@@ -36,12 +36,14 @@ TIMEOUT = 300
 
 def student_of(task: str, folder: Path) -> nn.Module:
     """Return a student without statistics over the batch, and methods that pause."""
+    # The heads' loss is one over all ranks' objects; the region's is a mean over a rank's cells.
+    heads = dict(type='mmkd.DAM', region_weight=0.0) if task == 'det' else None
     model = make_student(
         task,
         teacher=teacher_config(task, folder),
         mixer=dict(type='mmkd.PatchMix', num_images=1),
         methods=dict(
-            feature=dict(MIMIC[task], weight=dict(value=1.0, every=2)),
+            feature=dict(MIMIC[task], weight=dict(value=1.0, every=2), region=heads),
             late=dict(MIMIC[task], weight=dict(value=1.0, begin=3)),
             # Softmax, as binary divergences are weighted over the whole batch.
             logits=dict(LOGITS[task], activation='softmax', weight=0.5),

@@ -5,8 +5,18 @@ from mmkd.functional.activation import (
     spatial_attention,
 )
 from mmkd.functional.attention import attend_in_pieces, cross_attention, pool_cells
+from mmkd.functional.augment import OPERATIONS, augment, relaxed_bernoulli, relaxed_choice
 from mmkd.functional.boxes import clip_to_visible, giou_loss, log_iou_loss, valuable_region
 from mmkd.functional.calibration import expected_calibration_error, negative_log_likelihood
+from mmkd.functional.centers import (
+    box_area,
+    center_cells,
+    center_focal_loss,
+    center_heatmap,
+    center_regression,
+    gaussian_radius,
+    peak_boxes,
+)
 from mmkd.functional.channelwise import channel_kl
 from mmkd.functional.divergence import softmax_kl
 from mmkd.functional.feature import mimic_loss, standardize
@@ -60,6 +70,7 @@ from mmkd.functional.warp import affine_matrix, affine_warp, gumbel_choice
 from mmkd.functional.widening import widen
 
 __all__ = [
+    'OPERATIONS',
     'activation_attention',
     'activation_masks',
     'adaptive_target_loss',
@@ -68,7 +79,13 @@ __all__ = [
     'area_balance',
     'attend_in_pieces',
     'attention_distance',
+    'augment',
+    'box_area',
     'box_means',
+    'center_cells',
+    'center_focal_loss',
+    'center_heatmap',
+    'center_regression',
     'channel_attention',
     'channel_kl',
     'channel_masked_loss',
@@ -90,6 +107,7 @@ __all__ = [
     'enqueue',
     'expected_calibration_error',
     'foreground_masks',
+    'gaussian_radius',
     'giou_loss',
     'gumbel_choice',
     'kl_divergence',
@@ -106,6 +124,7 @@ __all__ = [
     'pad_boxes',
     'pair_divergence',
     'pairwise_loss',
+    'peak_boxes',
     'pearson_distance',
     'pick_pixels',
     'pool_cells',
@@ -113,6 +132,8 @@ __all__ = [
     'quality_focal_kd',
     'random_embeddings',
     'region_means',
+    'relaxed_bernoulli',
+    'relaxed_choice',
     'resize_labels',
     'similarity_error',
     'soft_cross_entropy',

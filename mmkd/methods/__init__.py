@@ -6,6 +6,8 @@ from mmkd.methods.cospress import CosPress
 from mmkd.methods.cross_kd import CrossKD
 from mmkd.methods.cs_kd import CSKD
 from mmkd.methods.cwd import CWD
+from mmkd.methods.dafa import DAFA
+from mmkd.methods.dam import DAM
 from mmkd.methods.dist import DIST
 from mmkd.methods.dkd import DKD
 from mmkd.methods.dlb import DLB
@@ -38,6 +40,8 @@ __all__ = [
     'CIRKD',
     'CSKD',
     'CWD',
+    'DAFA',
+    'DAM',
     'DIST',
     'DKD',
     'DLB',

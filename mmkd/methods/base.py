@@ -10,9 +10,11 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmkd.methods.plugins import PLUGINS
 from mmkd.methods.schedule import Schedule
 from mmkd.mixers.view import View
 from mmkd.models.adapters import Adapter
+from mmkd.models.arguments import build
 from mmkd.models.taps import Tap, TapConfig
 from mmkd.utils import ConfigError
 
@@ -40,6 +42,10 @@ class Method(nn.Module):
         warmup_iters: Linear warm-up of the weight. Defaults to 0.
         every: Use the method only every so many iterations; in between its teacher rests. Defaults
             to 1.
+        refine: Config of a :class:`~mmkd.methods.plugins.Refinement`, which changes the teacher's
+            maps before the method sees them. Experimental. Defaults to None.
+        region: Config of a :class:`~mmkd.methods.plugins.Region`, which adds losses on a part of
+            the maps. Experimental. Defaults to None.
     """
 
     #: Whether the teacher's tensors arrive as those of the mixed batch. A method that wants the
@@ -59,18 +65,22 @@ class Method(nn.Module):
         weight: Any = 1.0,
         warmup_iters: int = 0,
         every: int = 1,
+        refine: Mapping[str, Any] | None = None,
+        region: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.key = ''  # config key, set by the distiller
         self._taps_config: dict[str, Any] = dict(student=student, teacher=teacher, levels=levels)
         self._weight = dict(weight=weight, warmup_iters=warmup_iters, every=every)
+        self._plugin_configs = dict(refine=refine, region=region)
+        self.plugins = nn.ModuleDict()
         self.student_taps: Taps = ()
         self.teacher_taps: Taps = ()
         #: Scalars of the last step that are logged as ``distill.<method>.<name>`` and not summed.
         self.monitored: dict[str, Tensor] = {}
 
     def configure(self, key: str) -> None:
-        """Check what needs no model: taps and weight. Called once by the distiller.
+        """Check what needs no model: taps, weight, plug-ins. Called once by the distiller.
 
         Args:
             key: Config key of this method, for error messages.
@@ -79,6 +89,11 @@ class Method(nn.Module):
         self.schedule = Schedule.parse(key=f'{key}.weight', **self._weight)
         self.student_taps = self._parse('student')
         self.teacher_taps = self._parse('teacher')
+        for name, config in self._plugin_configs.items():
+            if config is not None:
+                plugin = build(config, PLUGINS[name], f'{key}.{name}')
+                plugin.configure(f'{key}.{name}')
+                self.plugins[name] = plugin
 
     def _parse(self, side: str) -> Taps:
         config, levels = self._taps_config[side], self._taps_config['levels']
@@ -100,6 +115,23 @@ class Method(nn.Module):
         Raises:
             ConfigError: The tensors do not fit.
         """
+
+    def build_plugins(
+        self, model: nn.Module, student: Tensors, teacher: Tensors, view: View
+    ) -> None:
+        """Build the plug-ins, after :meth:`build`.
+
+        Args:
+            model: The student.
+            student: As in :meth:`build`.
+            teacher: As in :meth:`build`.
+            view: The probe batch.
+
+        Raises:
+            ConfigError: The method cannot be wrapped.
+        """
+        for plugin in self.plugins.values():
+            plugin.build(self, model, student, teacher, view)
 
     def check(self, student: nn.Module, mixer: nn.Module | None) -> None:
         """Refuse students and mixers that the method cannot work with. Called once, at the end.
@@ -171,8 +203,16 @@ class Method(nn.Module):
                 )
 
     def run(self, student: Tensors, teacher: Tensors, view: View) -> dict[str, Tensor]:
-        """Return the losses of one step, with the teacher's tensors simulated if need be."""
-        return self(student, self.simulated(teacher, view), view)
+        """Return the losses of one step: teacher simulated if need be, plug-ins included."""
+        teacher = self.simulated(teacher, view)
+        if 'refine' in self.plugins:
+            teacher = self.plugins['refine'](self, student, teacher, view)
+        losses = self(student, teacher, view)
+        if 'region' in self.plugins:
+            losses = {**losses, **self.plugins['region'](self, student, teacher, view)}
+        for plugin in self.plugins.values():
+            self.monitored.update(plugin.monitored)
+        return losses
 
     def simulated(self, teacher: Tensors, view: View) -> Tensors:
         """Return the teacher's tensors as :meth:`forward` takes them."""

@@ -15,6 +15,7 @@ from mmkd.functional import (
     weighted_squares,
 )
 from mmkd.methods.base import Method, Tensors
+from mmkd.methods.detection import objects
 from mmkd.mixers.view import View
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
@@ -174,17 +175,7 @@ class FGD(Method):
         Raises:
             ConfigError: There are no boxes x1, y1, x2, y2: the task is not detection.
         """
-        boxes = []
-        for sample in view.data_samples:
-            found = getattr(getattr(sample, 'gt_instances', None), 'bboxes', None)
-            found = getattr(found, 'tensor', found)  # boxes may be wrapped
-            if found is None or found.shape[-1] != 4:
-                raise ConfigError(
-                    f'{self.key}.type',
-                    'FGD needs boxes (x1, y1, x2, y2) in gt_instances.bboxes of every data '
-                    'sample: it is for detectors',
-                )
-            boxes.append(found.to(view.inputs.device, torch.float32))
+        boxes = [found.bboxes for found in objects(view, f'{self.key}.type')]
         pixels, present = pad_boxes(boxes)
         sizes = [tuple(view.inputs.shape[-2:])] * len(boxes)
         if not self.use_pad_shape:

@@ -87,6 +87,13 @@ class PatchMixSimulationKD(Method):
         for name, part in self.parts.items():
             part.build(student[name], teacher[name], teachers)
 
+    def build_plugins(
+        self, model: nn.Module, student: Tensors, teacher: Tensors, view: View
+    ) -> None:
+        """Build the plug-ins of the parts."""
+        for name, part in self.parts.items():
+            part.build_plugins(model, student[name], teacher[name], view)
+
     def compared(
         self, student: dict[str, list[Tensor]], teacher: dict[str, list[Tensor]], view: View
     ) -> list[tuple[Tensor, Tensor]]:

@@ -121,12 +121,12 @@ class Distiller(nn.Module):
             'student': {tap: [tuple(t.shape) for t in kept] for tap, kept in read_student.items()},
             'teacher': {tap: [tuple(t.shape) for t in kept] for tap, kept in read_teacher.items()},
         }
+        view = View.plain(inputs, samples)
         for method in self.methods.values():
-            method.build(
-                gather(method.student_taps, read_student),
-                gather(method.teacher_taps, read_teacher),
-                self.teachers,
-            )
+            tapped = gather(method.student_taps, read_student)
+            read = gather(method.teacher_taps, read_teacher)
+            method.build(tapped, read, self.teachers)
+            method.build_plugins(student, tapped, read, view)
             method.check(student, self.mixer)
             if method.schedule.value == 0:  # never used: not even zeros among the gradients,
                 method.requires_grad_(False)  # which would round a clipped norm differently

@@ -149,7 +149,7 @@ def test_state_goes_on_exactly_and_loads_safely(tmp_path):
 
 
 def test_bad_optimizers():
-    for optimizer in (dict(type='Adan'), dict(type='Adam', rate=1), dict(lr=1.0), 'Adam'):
+    for optimizer in (dict(type='Adamm'), dict(type='Adam', rate=1), dict(lr=1.0), 'Adam'):
         with pytest.raises(ConfigError, match=r"methods\.m\.optimizer.*dict\(type='Adam'"):
             SideLearner(Gain(3), optimizer, key='methods.m.optimizer')
 

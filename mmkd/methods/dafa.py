@@ -1,0 +1,273 @@
+"""DAFA: learned augmentation of the teacher's features."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import torch
+from mmengine.dist import get_rank
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmkd.functional import OPERATIONS, augment, relaxed_bernoulli, relaxed_choice
+from mmkd.methods.plugins import Refinement
+from mmkd.mixers.view import View
+from mmkd.models.side_learner import SideLearner
+from mmkd.registry import MODELS
+from mmkd.utils import ConfigError, did_you_mean, progress, step_generator
+
+if TYPE_CHECKING:
+    from mmkd.methods.base import Method
+
+ADAM = dict(type='Adam', lr=0.01)
+# No sub-policy dies out, and none is all that is left.
+BOUNDS = dict(logits=(-5.0, 5.0), probability=(0.05, 0.95), magnitude=(0.0, 1.0))
+
+
+class Draws:
+    """The random numbers of one step; they depend on seed, iteration, rank and key alone.
+
+    Args:
+        batch: Number N of images.
+        policies: Number S of sub-policies.
+        key: Config key, so that two plug-ins draw different numbers.
+    """
+
+    def __init__(self, batch: int, policies: int, key: str) -> None:
+        generator = step_generator(progress()[0], get_rank(), zlib.crc32(key.encode()))
+        self.choice = torch.rand(batch, policies, generator=generator)
+        self.applied = torch.rand(batch, policies, 2, generator=generator)
+        self._seed = int(torch.randint(2**62, (), generator=generator))
+
+    def of(self, level: int, slot: int, name: str, like: Tensor) -> Tensor:
+        """Return an operation's numbers for the maps (N, C, H, W) of a level."""
+        place = (level * 2 + slot) * len(OPERATIONS) + list(OPERATIONS).index(name)
+        generator = torch.Generator(like.device).manual_seed(self._seed + place)
+        return OPERATIONS[name].draw(like.shape, generator).to(like.dtype)
+
+
+class Policy(nn.Module):
+    """S sub-policies, each of two operations with their probabilities and magnitudes.
+
+    Args:
+        operations: Names of the operations; every two of them are a sub-policy, in this order.
+        probability: First value of all probabilities β.
+        magnitude: First value of all magnitudes μ.
+        tau: Temperature of the choice.
+    """
+
+    def __init__(
+        self, operations: Sequence[str], probability: float, magnitude: float, tau: float
+    ) -> None:
+        super().__init__()
+        self.pairs = list(combinations(operations, 2))
+        self.tau = tau
+        self.logits = nn.Parameter(torch.zeros(len(self.pairs)))
+        self.probability = nn.Parameter(torch.full((len(self.pairs), 2), probability))
+        self.magnitude = nn.Parameter(torch.full((len(self.pairs), 2), magnitude))
+
+    def forward(self, maps: Sequence[Tensor], draws: Draws) -> list[Tensor]:
+        """Return all sub-policies' maps, mixed by a relaxed choice: ``Σ_i c_i sub_i(F)``.
+
+        One sub-policy's maps are kept at a time; they are computed again for the gradient.
+        """
+        where = maps[0]
+        choice = relaxed_choice(self.logits, draws.choice.to(where), self.tau)  # (N, S)
+        applied = relaxed_bernoulli(self.probability, draws.applied.to(where))  # (N, S, 2)
+        mixed = []
+        for level, x in enumerate(maps):
+            total = torch.zeros_like(x)
+            for index, pair in enumerate(self.pairs):
+                numbers = [draws.of(level, slot, name, x) for slot, name in enumerate(pair)]
+                total = total + checkpoint(
+                    share_of,
+                    x,
+                    choice[:, index],
+                    pair,
+                    self.magnitude[index],
+                    applied[:, index],
+                    numbers,
+                    use_reentrant=False,
+                    preserve_rng_state=False,  # nothing draws
+                )
+            mixed.append(total)
+        return mixed
+
+    @torch.no_grad()
+    def sampled(
+        self, maps: Sequence[Tensor], draws: Draws, host: Mapping[str, Tensor]
+    ) -> list[Tensor]:
+        """Return the maps after one sub-policy for each image, drawn exactly.
+
+        Args:
+            maps: Maps (N, C, H, W) of all levels.
+            draws: The step's random numbers.
+            host: The state dict on the CPU, so that drawing waits for no device.
+        """
+        chosen = relaxed_choice(host['logits'], draws.choice).argmax(1)  # (N,)
+        drawn = draws.applied[torch.arange(len(chosen)), chosen]  # (N, 2)
+        applied = drawn > 1 - host['probability'][chosen]
+        if not applied.any():
+            return list(maps)
+        result = [x.clone() for x in maps]
+        for slot in (0, 1):
+            for index, pair in enumerate(self.pairs):
+                picked = ((chosen == index) & applied[:, slot]).nonzero()[:, 0]
+                if not len(picked):
+                    continue
+                rows = picked.to(maps[0].device, non_blocking=True)
+                operation = OPERATIONS[pair[slot]]
+                strength = self.magnitude[index, slot] * operation.cap
+                for level, x in enumerate(result):
+                    numbers = draws.of(level, slot, pair[slot], x)[rows]
+                    x[rows] = operation.apply(x[rows], strength, numbers)
+        return result
+
+    def strength(self) -> Tensor:
+        """Return the mean of ``β μ``, weighted by how likely a sub-policy is: 0 changes nothing."""
+        return (self.logits.softmax(0)[:, None] * self.probability * self.magnitude).sum() / 2
+
+
+def share_of(
+    x: Tensor,
+    choice: Tensor,
+    pair: Sequence[str],
+    magnitudes: Tensor,
+    applied: Tensor,
+    numbers: Sequence[Tensor],
+) -> Tensor:
+    """Return ``c_i sub_i(F)`` for a batch."""
+    return choice[:, None, None, None] * augment(x, pair, magnitudes, applied, numbers)
+
+
+@MODELS.register_module()
+class DAFA(Refinement):
+    """Augment the teacher's maps by a policy that learns what the student can follow.
+
+    Experimental, "SoKD-style". A sub-policy i is two operations; each is applied with probability
+    β and magnitude μ, ``õ(F) = b o(F; μ) + (1 - b) F``, b ~ Bernoulli(β). In every step each image
+    draws one sub-policy from softmax(π), the same for all levels, and the method compares the
+    student with ``F_aug = sub_i(F_t)``. In every ``every``-th step, before the student has learnt
+    from the batch and with the student fixed, θ = {π, β, μ} takes one step of its own optimizer
+    down
+
+    ``L_KD(F_s, F_aug(θ)) / sg(L_KD) + ρ Σ_i softmax(π)_i mean(β_i μ_i)``
+
+    with ``F_aug = Σ_i c_i sub_i(F_t)``, c a relaxed (Gumbel-softmax) choice and b straight through.
+
+    Source: Shen et al., "Student-Oriented Teacher Knowledge Refinement for Knowledge
+    Distillation", arXiv 2409.18785. Only its abstract and captions are known.
+
+    Args:
+        operations: At least two of ``'gain'``, ``'noise'``, ``'drop'``, ``'cutout'``, ``'blur'``;
+            see :mod:`mmkd.functional.augment`. Defaults to all.
+        probability: First value of β. Defaults to 0.5.
+        magnitude: First value of μ. Defaults to 0.3.
+        identity: Weight ρ of the prior that prefers no change: without it the easiest target is
+            the emptiest. Defaults to 0.1.
+        every: Steps of the student for each of the policy. Defaults to 10.
+        tau: Temperature of the relaxed choice. Defaults to 1.0.
+        optimizer: Config of the policy's optimizer; None keeps the policy as it is. Defaults to
+            ``dict(type='Adam', lr=0.01)``.
+
+    Deviations: formulas and numbers are ours. The upper level is the distillation loss with the
+    student fixed (first order), on every ``every``-th training batch in place of a set held out,
+    divided by its own value, so that neither its scale nor the method's weight matters. There are
+    no geometric operations: applied to the teacher alone they put its cells elsewhere, applied to
+    both sides alike they change a loss of cells by nothing. What an operation removes becomes the
+    channel's mean over the map.
+    """
+
+    def __init__(
+        self,
+        operations: Sequence[str] = tuple(OPERATIONS),
+        probability: float = 0.5,
+        magnitude: float = 0.3,
+        identity: float = 0.1,
+        every: int = 10,
+        tau: float = 1.0,
+        optimizer: Mapping[str, Any] | None = ADAM,
+    ) -> None:
+        super().__init__()
+        self.operations = tuple(operations)
+        self.first = dict(probability=probability, magnitude=magnitude)
+        self.identity = identity
+        self.every = every
+        self.tau = tau
+        self.optimizer = optimizer
+        self._host: dict[str, Tensor] = {}  # the policy's values on the CPU, read when needed
+
+    def configure(self, key: str) -> None:
+        """Check the arguments and create the policy."""
+        super().configure(key)
+        for name in self.operations:
+            if name not in OPERATIONS:
+                near = did_you_mean(name, OPERATIONS)
+                raise ConfigError(f'{key}.operations', f'no operation {name!r}{near}')
+        if len(set(self.operations)) < max(2, len(self.operations)):
+            raise ConfigError(f'{key}.operations', 'names at least two, none of them twice')
+        for name, value in self.first.items():
+            if not 0 <= value <= 1:
+                raise ConfigError(f'{key}.{name}', f'is from 0 to 1, not {value}')
+        if not self.identity >= 0:
+            raise ConfigError(f'{key}.identity', f'is not negative, unlike {self.identity}')
+        if type(self.every) is not int or self.every < 1:
+            raise ConfigError(f'{key}.every', f'is a number of steps, at least 1: {self.every!r}')
+        if not self.tau > 0:
+            raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
+        self.learner = SideLearner(
+            Policy(self.operations, self.first['probability'], self.first['magnitude'], self.tau),
+            self.optimizer,
+            BOUNDS if self.optimizer is not None else None,
+            f'{key}.optimizer',
+        )
+
+    def build(
+        self, method: Method, model: nn.Module, student: Any, teacher: Any, view: View
+    ) -> None:
+        """Check that the teacher yields maps, and that the method may be tried twice in a step."""
+        name = type(method).__name__
+        maps = isinstance(teacher, list) and teacher and all(t.ndim == 4 for t in teacher)
+        if not maps or not isinstance(student, list):
+            raise ConfigError(
+                self.key, f'{name} reads no maps (N, C, H, W) of a teacher; wrap a feature method'
+            )
+        if self.optimizer is not None and next(method.buffers(), None) is not None:
+            raise ConfigError(
+                self.key,
+                f'{name} remembers what it sees, and the policy would show it every batch twice; '
+                'wrap a method without memory, or set optimizer=None',
+            )
+
+    def forward(
+        self, method: Method, student: list[Tensor], teacher: list[Tensor], view: View
+    ) -> list[Tensor]:
+        """Return the augmented maps; the policy learns first, where its step is due."""
+        policy: Any = self.learner.module
+        draws = Draws(len(teacher[0]), len(policy.pairs), self.key)
+        if self.optimizer is not None and progress()[0] % self.every == 0:
+            self.learn(method, student, teacher, view, draws)
+        if not self._host:
+            self._host = {name: value.cpu() for name, value in policy.state_dict().items()}
+        self.monitored['policy_strength'] = policy.strength().detach()
+        return policy.sampled(teacher, draws, self._host)
+
+    def learn(
+        self, method: Method, student: list[Tensor], teacher: list[Tensor], view: View, draws: Draws
+    ) -> None:
+        """Take one step of the policy."""
+        augmented = self.learner(teacher, draws)
+        losses = method([s.detach() for s in student], augmented, view)
+        loss = torch.stack(list(losses.values())).sum()
+        relative = loss / loss.detach().clamp(min=torch.finfo(loss.dtype).tiny)
+        policy: Any = self.learner.module
+        self.learner.step(relative + self.identity * policy.strength())
+        self._host = {}
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """Load, and forget the copy."""
+        super()._load_from_state_dict(*args, **kwargs)
+        self._host = {}
