@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.augmentors.base import KEY, Augmented, Augmentor, Policy, check_bound
-from mmkd.models.teacher import build_plain, load_config, load_strictly
+from mmkd.models.loading import build_plain, load_config, load_strictly
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
 
