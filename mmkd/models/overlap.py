@@ -87,9 +87,9 @@ def run_teachers(
                 level=logging.WARNING,
             )
         if teacher.overlap:
-            found = side.start(partial(teacher, inputs, data_samples), inputs)
+            found = side.start(partial(teacher.__call__, inputs, data_samples), inputs)
             beside += [tensor for kept in found.values() for tensor in kept]
         else:
-            found = teacher(inputs, data_samples)  # type: ignore[misc]
+            found = teacher(inputs, data_samples)
         read.update(found)
     return read, beside
