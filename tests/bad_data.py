@@ -277,7 +277,9 @@ DATA: dict[str, tuple[str, Change, str]] = {
     ),
     'fewer classes in a classifier': (
         'cls',
-        set_key('model.head.num_classes', 2),
+        lambda root, cfg: cfg.merge_from_dict(
+            {'model.head.num_classes': 2, 'train_dataloader.dataset.indices': None}
+        ),
         rf'^{DATASET}: .*class \d is labelled, and model\.head\.num_classes=2 ',
     ),
     'fewer classes in a detector': (

@@ -116,10 +116,6 @@ ROWS = {
             ),
         ),
     ),
-    'crosskd-reduced-numbers': Row(
-        'det',
-        taught('det', cross=dict(type='mmkd.CrossKD', head='retina', start=1)),
-    ),
     'past-predictions': Row(
         'cls',
         methods(

@@ -46,14 +46,14 @@ class NamingPipeline:
         Raises:
             DataError: It failed; the error names the files.
         """
-        names = ('img_path', 'seg_map_path', 'sample_idx')
-        files = [str(data[name]) for name in names if data.get(name) is not None]
+        files = [str(data[name]) for name in ('img_path', 'seg_map_path') if data.get(name)]
+        files = files or [f'sample {data.get("sample_idx", "?")}']
         try:
             return self.pipeline(data)
         except Exception as error:
             reason = (str(error).strip() or 'no message').splitlines()[0]
             raise DataError(
-                f'{", ".join(files[:2])}: cannot be read: {type(error).__name__}: {reason}'
+                f'{", ".join(files)}: cannot be read: {type(error).__name__}: {reason}'
             ) from error
 
     def __getattr__(self, name: str) -> Any:
