@@ -103,7 +103,7 @@ def float_pixels(value: float) -> Change:
         for path in (root / 'img_dir/train').glob('*.png'):
             image = cv2.imread(str(path)).astype(np.float32)
             image[3, 4] = value
-            cv2.imwrite(str(path.with_suffix('.tiff')), image)
+            cv2.imwrite(str(path.with_suffix('.tiff')), image, [cv2.IMWRITE_TIFF_COMPRESSION, 1])
             path.unlink()
             path.with_suffix('.tiff').rename(path)
         load = cfg.train_dataloader.dataset.pipeline[0]
