@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mmkd.utils.compat import check_versions, register_packages
+from mmkd.utils.compat import check_versions, register_packages, resolve_own_configs
 from mmkd.version import __version__, version_info
 
 check_versions()
@@ -21,8 +21,20 @@ __all__ = [
     'methods',
     'mixers',
     'models',
+    'payload',
     'version_info',
 ]
+
+
+def payload(name: str) -> Path:
+    """Return where a part of the repository that is no Python package lies.
+
+    Args:
+        name: ``'configs'`` or ``'tools'``.
+    """
+    package = Path(__file__).resolve().parent
+    installed = package / '.mim' / name
+    return installed if installed.is_dir() else package.parent / name
 
 
 def config(name: str) -> str:
@@ -38,11 +50,11 @@ def config(name: str) -> str:
     """
     from mmkd.utils.errors import did_you_mean
 
-    package = Path(__file__).resolve().parent
-    known: list[str] = []
-    for root in (package / '.mim' / 'configs', package.parent / 'configs'):
-        if (root / name).is_file():
-            return str(root / name)
-        if root.is_dir():
-            known += [str(path.relative_to(root)) for path in root.rglob('*.py')]
+    root = payload('configs')
+    if (root / name).is_file():
+        return str(root / name)
+    known = [str(path.relative_to(root)) for path in root.rglob('*.py')]
     raise FileNotFoundError(f'mmkd has no config {name!r}{did_you_mean(name, known)}')
+
+
+resolve_own_configs(config)

@@ -7,6 +7,7 @@ from mmengine.runner import Runner
 
 import mmkd
 from mmkd.cli.launch import add_common_arguments, load_config, protect_work_dir, run_tool
+from mmkd.cli.preflight import check_inputs, explained
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,9 +45,11 @@ def main() -> None:
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    check_inputs(cfg)
     protect_work_dir(cfg)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.train()
+    with explained():
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner.train()
 
 
 if __name__ == '__main__':

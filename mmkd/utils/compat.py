@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 MINIMUM_MMENGINE = '0.10.0'
@@ -58,6 +59,27 @@ def register_packages() -> None:
         name = installed_distribution(module)
         if name is not None:
             MODULE2PACKAGE[module] = name
+
+
+def resolve_own_configs(find: Callable[[str], str]) -> None:
+    """Let ``_base_ = 'mmkd::…'`` mean the same as the path of that config.
+
+    mmengine looks up whatever an inherited config defines in the scope that stands before the
+    ``::``, by writing ``_scope_`` into it. But mmkd's configs are OpenMMLab configs: their
+    RetinaNet is that of their ``default_scope``, mmdet, and none of mmkd.
+
+    Args:
+        find: Takes a name below ``configs/`` and returns the path.
+    """
+    from mmengine.config import Config
+
+    original = Config._get_cfg_path
+
+    def path_and_scope(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        package, _, name = cfg_path.partition('::')
+        return (find(name), None) if package == 'mmkd' else original(cfg_path, filename)
+
+    Config._get_cfg_path = staticmethod(path_and_scope)
 
 
 def require(module: str, purpose: str) -> None:

@@ -11,6 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.utils import apply_to
 from torch import nn
 
+from mmkd.datasets.checked import check_batch, name_files
 from mmkd.engine.pictures import Observer, draw_sheet
 from mmkd.models.distiller import Distiller
 from mmkd.models.first_step import FirstStep
@@ -42,10 +43,15 @@ class DistillHook(Hook):
         self.vis_images = vis_images
 
     def before_run(self, runner: Any) -> None:
-        """Ask the distiller to observe its first step; runs before weights are initialised."""
+        """Ask the distiller to observe its first step; runs before weights are initialised.
+
+        Raises:
+            ConfigError: There is nothing to train on.
+        """
         distiller = distiller_of(runner)
         if distiller is not None:
             distiller.first_step = FirstStep()
+            name_files(runner.train_dataloader.dataset)
 
     def before_train_epoch(self, runner: Any) -> None:
         """Let the methods look at the training data."""
@@ -55,8 +61,14 @@ class DistillHook(Hook):
                 method.before_epoch(student_of(runner), runner.train_dataloader)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Ask to see this step where pictures of it are due."""
+        """Look at the data; ask to see this step where pictures of it are due.
+
+        Raises:
+            DataError: Images or labels cannot be trained on.
+        """
         distiller = distiller_of(runner)
+        if distiller is not None:
+            check_batch(data_batch, student_of(runner))
         due = self.every_n_train_iters(runner, self.vis_interval)
         if distiller is not None and due and is_main_process():
             distiller.observer = Observer(student_of(runner).data_preprocessor)

@@ -1,0 +1,242 @@
+"""What has to be equal on several ranks and in one process: methods with state, queues and gathers.
+
+Every row trains a tiny student for some steps. A step is a list of image numbers for each rank;
+one process takes them all. Run by ``tools/dev/two_nodes.py`` and by ``test_two_nodes.py``.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from helpers import make_batch
+from mmengine.dataset import BaseDataset, DefaultSampler
+from mmengine.logging import MessageHub
+from mmengine.model import MMDistributedDataParallel
+from tiny_models import LOGITS, MIMIC, make_student, teacher_config
+from torch import nn
+
+from mmkd.datasets import PreviousBatchSampler, SameClassPairBatchSampler
+from mmkd.datasets.shapes_scene import CLASSES
+
+STEPS = 4
+IMAGES = 16
+PER_RANK = 2
+TAPS = dict(logits='head.fc', feature=dict(module='backbone.layer3', levels=(-1,)))
+# A step: the image numbers of every rank.
+Step = list[list[int]]
+
+
+class Numbers(BaseDataset):
+    """Images that are only numbers, of three classes."""
+
+    def load_data_list(self) -> list[dict]:
+        return [dict(gt_label=number % 3) for number in range(IMAGES)]
+
+
+def in_order(world: int) -> list[Step]:
+    """Return steps that take the images one after the other."""
+    numbers = cycle(range(IMAGES))
+    take = lambda: [next(numbers) for _ in range(PER_RANK)]  # noqa: E731
+    return [[take() for _ in range(world)] for _ in range(STEPS)]
+
+
+def sampled(cls: type, **kwargs: Any) -> Callable[[int], list[Step]]:
+    """Return a function that gives the steps of a batch sampler, each rank's from its own."""
+
+    def steps(world: int) -> list[Step]:
+        per_rank = []
+        for rank in range(world):
+            with patch('mmengine.dataset.sampler.get_dist_info', lambda r=rank: (r, world)):
+                sampler = DefaultSampler(Numbers(serialize_data=False), seed=3)
+            batches = cls(sampler, 2 * PER_RANK, **kwargs)
+            epochs: list[list[int]] = []
+            while len(epochs) < STEPS:
+                epochs += list(batches)
+                sampler.set_epoch(sampler.epoch + 1)
+            per_rank.append(epochs[:STEPS])
+        return [list(step) for step in zip(*per_rank)]
+
+    return steps
+
+
+@dataclass
+class Row:
+    """A task, a function that returns what is distilled, and one that returns the steps."""
+
+    task: str
+    distill: Callable[[Path], dict[str, Any]]
+    steps: Callable[[int], list[Step]] = in_order
+
+
+def methods(**kwargs: Any) -> Callable[[Path], dict[str, Any]]:
+    """Return a function that gives methods without a teacher."""
+    return lambda folder: dict(methods=copy.deepcopy(kwargs))
+
+
+def taught(task: str, **kwargs: Any) -> Callable[[Path], dict[str, Any]]:
+    """Return a function that gives methods and an untrained teacher."""
+    return lambda folder: dict(teacher=teacher_config(task, folder), methods=copy.deepcopy(kwargs))
+
+
+def mimic(task: str) -> Row:
+    """Return a row with adapters that are trained, and not in every step."""
+    logits = dict(LOGITS[task], activation='softmax', weight=0.5)
+    feature = dict(MIMIC[task], weight=dict(value=1.0, every=2))
+    return Row(task, taught(task, feature=feature, logits=logits))
+
+
+ROWS = {
+    'adapters-det': mimic('det'),
+    'adapters-seg': mimic('seg'),
+    'adapters-cls': mimic('cls'),
+    # The relations inside a batch are those of each rank's own images.
+    'cirkd-queues': Row(
+        'seg',
+        taught(
+            'seg',
+            cirkd=dict(
+                type='mmkd.CIRKD',
+                student='decode_head.bottleneck',
+                teacher='decode_head.bottleneck',
+                batch_weight=0.0,
+                pixel_weight=1.0,
+                region_weight=1.0,
+                pixel_queue=40,
+                region_queue=8,
+                pixel_samples=24,
+                region_samples=12,
+                pixels_per_class=4,
+            ),
+        ),
+    ),
+    'past-predictions': Row(
+        'cls',
+        methods(
+            past=dict(
+                type='mmkd.ProgressiveSelfKD', student='head.fc', num_samples=IMAGES, dtype='fp32'
+            )
+        ),
+    ),
+    'uskd-mean': Row('cls', methods(uskd=dict(type='mmkd.USKD', student=TAPS, sync_mean=True))),
+    'snapshot': Row('cls', methods(past=dict(type='mmkd.SnapshotSelfKD', student='head.fc'))),
+    'dlb-last-batch': Row(
+        'cls',
+        methods(last=dict(type='mmkd.DLB', student='head.fc')),
+        sampled(PreviousBatchSampler),
+    ),
+    'cs-kd-pairs': Row(
+        'cls',
+        methods(pairs=dict(type='mmkd.CSKD', student='head.fc')),
+        sampled(SameClassPairBatchSampler),
+    ),
+}
+
+
+def images(model: nn.Module, task: str, numbers: list[int]) -> Any:
+    """Return the preprocessed images of some numbers."""
+    size, classes = (32 if task == 'cls' else 96), len(CLASSES) + (task == 'seg')
+    data: dict[str, list] = dict(inputs=[], data_samples=[])
+    for number in numbers:
+        for key, value in make_batch(task, 1, size, num_classes=classes, seed=number).items():
+            data[key] += value
+        data['data_samples'][-1].set_metainfo(dict(sample_idx=number, img_id=number))
+        if task == 'cls':
+            data['data_samples'][-1].set_gt_label(number % 3)
+    data = model.data_preprocessor(data, True)
+    return data['inputs'], data['data_samples']
+
+
+def joined(parts: Step) -> list[int]:
+    """Return the images of all ranks as one batch: first all first halves, then all partners."""
+    return [n for p in parts for n in p[:PER_RANK]] + [n for p in parts for n in p[PER_RANK:]]
+
+
+def trace(name: str, folder: Path, world: int, rank: int | None = None) -> list[dict]:
+    """Train a row; return the loss, the gradients and the state of every step.
+
+    Args:
+        name: Name of the row.
+        folder: Where the teacher's weights are kept.
+        world: Number of ranks among which a step is divided.
+        rank: This process's, or None for one process that takes every image.
+    """
+    row = ROWS[name]
+    model = make_student(row.task, **row.distill(folder))
+    for module in model.modules():  # nothing that depends on the rest of a batch, or on chance
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+    wrapped: nn.Module = model
+    if rank is not None:
+        wrapped = MMDistributedDataParallel(
+            model, broadcast_buffers=False, find_unused_parameters=False
+        )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    hub = MessageHub.get_current_instance()
+    hub.update_info('max_epochs', 2)
+    seen = []
+    for iteration, parts in enumerate(row.steps(world)):
+        hub.update_info('iter', iteration)
+        hub.update_info('epoch', 2 * iteration // STEPS)
+        numbers = joined(parts) if rank is None else parts[rank]
+        loss = mean_loss(wrapped(*images(model, row.task, numbers), mode='loss'))
+        optimizer.zero_grad()
+        loss.backward()
+        found = {k: p.grad.clone() for k, p in model.named_parameters() if p.grad is not None}
+        found['loss'] = loss.detach().clone()
+        state = {k: v.clone() for k, v in model.distiller.state_dict().items()}
+        seen.append({**found, **{f'state.{k}': v for k, v in state.items()}})
+        optimizer.step()
+    return seen
+
+
+def mean_loss(losses: dict[str, Any]) -> torch.Tensor:
+    """Return what is a mean over images: the distillation losses, and a classifier's own.
+
+    The detector's and the segmenter's own losses are normalised on each rank by mmdet and mmseg;
+    they are only kept in the graph.
+    """
+    total, rest = 0.0, 0.0
+    for name, value in losses.items():
+        if 'loss' not in name:
+            continue
+        value = sum(value) if isinstance(value, list) else value
+        if name == 'loss' or name.startswith('distill.'):
+            total = total + value
+        else:
+            rest = rest + value
+    return total + 0.0 * rest
+
+
+def compare(expected: list[dict], ranks: list[list[dict]]) -> float:
+    """Return the largest relative difference of the loss between several ranks and one process.
+
+    Raises:
+        AssertionError: Losses, gradients or state differ.
+    """
+    worst = 0.0
+    assert all(len(rank) == len(expected) == STEPS for rank in ranks)
+    for step, one in enumerate(expected):
+        several = [rank[step] for rank in ranks]
+        loss = torch.stack([rank['loss'] for rank in several]).mean()
+        worst = max(worst, float((loss - one['loss']).abs() / one['loss'].abs().clamp_min(1e-6)))
+        torch.testing.assert_close(loss, one['loss'], rtol=1e-4, atol=1e-6)
+        for name, value in one.items():
+            for rank in several:
+                if name != 'loss':
+                    torch.testing.assert_close(
+                        rank[name],
+                        value,
+                        rtol=1e-3,
+                        atol=1e-5,
+                        msg=lambda m, name=name, step=step: f'{name} in step {step}: {m}',
+                    )
+    return worst

@@ -1,0 +1,14 @@
+_base_ = 'mmkd::pskd/pspnet_r18_r18-w16_shapes-seg.py'
+custom_imports = dict(imports=['mmkd', 'pebbles'], allow_failed_imports=False)
+model = dict(
+    distill=dict(
+        mixer=dict(_delete_=True, type='pebbles.Stripes', rows=8),
+        methods=dict(
+            edges=dict(
+                type='pebbles.Edges',
+                student='decode_head.bottleneck',
+                teacher='decode_head.bottleneck',
+            )
+        ),
+    )
+)
