@@ -19,6 +19,10 @@ class ConfigError(ValueError):
         super().__init__(f'{key}: {message}')
 
 
+class NonFiniteError(ArithmeticError):
+    """A distillation loss is NaN or infinite."""
+
+
 def did_you_mean(name: str, known: Iterable[str], limit: int = 4) -> str:
     """Return a sentence with the known names nearest to ``name``, or an empty string."""
     known = list(known)
