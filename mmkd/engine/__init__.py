@@ -1,3 +1,3 @@
-from mmkd.engine.hooks import DistillHook, ProgressHook
+from mmkd.engine.hooks import DistillHook, ProgressHook, SafeCheckpointHook
 
-__all__ = ['DistillHook', 'ProgressHook']
+__all__ = ['DistillHook', 'ProgressHook', 'SafeCheckpointHook']

@@ -211,7 +211,7 @@ class Method(nn.Module):
 
     @torch.no_grad()
     def forget_nonfinite(self) -> None:
-        """Set to 0 what is not finite in the buffers (queues, tables), after a step that was bad."""
+        """Set to 0 what is not finite in the buffers (queues, tables), after a bad step."""
         for buffer in self.buffers():
             if buffer.is_floating_point():
                 buffer.nan_to_num_(0.0, 0.0, 0.0)

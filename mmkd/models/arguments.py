@@ -78,7 +78,7 @@ def check_arguments(config: Any, key: str) -> dict[str, Any]:
     Raises:
         ConfigError: One is unknown, or ``config`` is missing.
     """
-    known = ('config', 'checkpoint', 'precision', 'fuse_conv_bn', 'channels_last')
+    known = ('config', 'checkpoint', 'precision', 'fuse_conv_bn', 'channels_last', 'trusted')
     if not isinstance(config, Mapping) or 'config' not in config:
         raise ConfigError(key, NO_TEACHER)
     for name in config:

@@ -11,7 +11,6 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -19,6 +18,7 @@ import mmkd
 from mmkd.models.renormalize import Renormalizer
 from mmkd.models.taps import Tap, TapReader, detached
 from mmkd.utils import ConfigError, plain_config
+from mmkd.utils.checkpoints import read_checkpoint
 from mmkd.utils.compat import require
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -40,6 +40,8 @@ class Teacher:
             result. Defaults to False.
         channels_last: Run with the channels of maps innermost in memory, which is faster on most
             processors, above all in bf16. Defaults to False.
+        trusted: Also load a checkpoint that holds more than weights, and so can run code. Defaults
+            to False.
         key: Config key for error messages. Defaults to ``'model.distill.teacher'``.
 
     Raises:
@@ -53,6 +55,7 @@ class Teacher:
         precision: str = 'fp32',
         fuse_conv_bn: bool = False,
         channels_last: bool = False,
+        trusted: bool = False,
         key: str = 'model.distill.teacher',
     ) -> None:
         if precision not in PRECISIONS:
@@ -69,7 +72,9 @@ class Teacher:
                 'metafile names some',
             )
         self.model: nn.Module = build_plain(cfg, key)
-        self.load_report = load_strictly(self.model, checkpoint, key)
+        self.load_report = load_strictly(
+            self.model, checkpoint, key, trusted, trust=f'{key}.trusted=True'
+        )
         self.hash = hash_of(self.model)
         # In eval mode SyncBN equals BN, and torch's SyncBN refuses to run on a CPU.
         self.model = revert_sync_batchnorm(self.model)
@@ -200,8 +205,17 @@ def without_pretrained(node: Any) -> Any:
     return node
 
 
-def load_strictly(model: nn.Module, checkpoint: str, key: str) -> dict[str, int]:
+def load_strictly(
+    model: nn.Module, checkpoint: str, key: str, trusted: bool = False, trust: str = ''
+) -> dict[str, int]:
     """Load a checkpoint of which every model entry must be there in the right shape.
+
+    Args:
+        model: The model.
+        checkpoint: Path or address of the checkpoint.
+        key: Config key for error messages.
+        trusted: See :func:`~mmkd.utils.checkpoints.read_checkpoint`. Defaults to False.
+        trust: See there. Defaults to ``''``.
 
     Returns:
         How many entries ``matched``, are ``missing`` or ``unexpected``.
@@ -211,11 +225,9 @@ def load_strictly(model: nn.Module, checkpoint: str, key: str) -> dict[str, int]
     """
     key = f'{key}.checkpoint'
     try:
-        content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+        content = read_checkpoint(checkpoint, key, trusted, trust)
     except FileNotFoundError as error:
         raise ConfigError(key, f'{checkpoint!r} does not exist') from error
-    except Exception as error:
-        raise ConfigError(key, f'cannot read {checkpoint!r}: {error}') from error
     state = content.get('state_dict', content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
         raise ConfigError(key, f'{checkpoint!r} holds no state dict')

@@ -19,6 +19,13 @@ class ConfigError(ValueError):
         super().__init__(f'{key}: {message}')
 
 
+class Interrupted(SystemExit):
+    """A run was asked to end and did, with its work saved; exit code 143, as of SIGTERM."""
+
+    def __init__(self) -> None:
+        super().__init__(143)
+
+
 class NonFiniteError(ArithmeticError):
     """A distillation loss is NaN or infinite."""
 

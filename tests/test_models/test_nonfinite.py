@@ -116,7 +116,9 @@ def test_without_the_method_at_fault(task, tmp_path):
         student.distiller.first_step = FirstStep()
         torch.manual_seed(0)  # dropout
         losses = student(*batch_of(student, task), mode='loss')
-        sum(sum(v) if isinstance(v, list) else v for k, v in losses.items() if 'loss' in k).backward()
+        sum(
+            sum(v) if isinstance(v, list) else v for k, v in losses.items() if 'loss' in k
+        ).backward()
         gradients.append({k: p.grad for k, p in student.named_parameters()})
     assert 'distill.big.loss_big' not in model.distiller._unused({})
     first, second = gradients

@@ -1,4 +1,5 @@
 from mmkd.engine.hooks.distill_hook import DistillHook
 from mmkd.engine.hooks.progress_hook import ProgressHook
+from mmkd.engine.hooks.safe_checkpoint_hook import SafeCheckpointHook
 
-__all__ = ['DistillHook', 'ProgressHook']
+__all__ = ['DistillHook', 'ProgressHook', 'SafeCheckpointHook']
