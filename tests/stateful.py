@@ -141,7 +141,7 @@ TABLE: dict[str, tuple[str, Callable[[Path], dict[str, Any]], dict[str, Any]]] =
 EXCEPTIONS = ('last-batch',)
 
 
-def config(name: str, data: Path, folder: Path, work_dir: Path, epochs: int = 4) -> Config:
+def config(name: str, data: Path, folder: Path, work_dir: Path, epochs: int = 3) -> Config:
     """Return the config of one row, with flips and dropout.
 
     Args:
@@ -149,7 +149,7 @@ def config(name: str, data: Path, folder: Path, work_dir: Path, epochs: int = 4)
         data: Generated images, see :func:`runs.make_data`.
         folder: Where the teachers' weights are, or are written.
         work_dir: Work directory of the run.
-        epochs: Length of the run, in epochs of four iterations. Defaults to 4.
+        epochs: Length of the run, in epochs of four iterations. Defaults to 3.
     """
     task, distill, changes = TABLE[name]
     (folder / 'dropping').mkdir(parents=True, exist_ok=True)

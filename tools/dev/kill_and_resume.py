@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 import mmkd  # noqa: F401
@@ -37,6 +38,7 @@ class Report(Hook):
         self.pipe = pipe
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        """Write one byte."""
         os.write(self.pipe, b'.')
 
 
@@ -115,12 +117,13 @@ def row(name: str, kinds: list[str], data: Path, folder: Path, draw: random.Rand
             raise SystemExit(f'exit code {code}:\n{(cut / "log.txt").read_text()[-3000:]}')
         killed.append(f'{kinds[number]} at {total - left + begun}')
         last = cut / 'run' / 'last_checkpoint'
-        done = torch.load(last.read_text(), weights_only=False)['meta']['iter'] if last.exists() else 0
-        left = total - done
+        file = torch.load(last.read_text(), weights_only=False) if last.exists() else None
+        left = total - (file['meta']['iter'] if file else 0)
     if code:
         raise SystemExit((cut / 'log.txt').read_text()[-3000:])
     a, b = (torch.load(f / 'final.pt', weights_only=True) for f in (whole, cut))
-    differ = [k for k in a.keys() | b.keys() if k not in a or k not in b or not torch.equal(a[k], b[k])]
+    both = a.keys() & b.keys()
+    differ = sorted(a.keys() ^ b.keys()) + [k for k in both if not torch.equal(a[k], b[k])]
     return dict(name=name, iterations=total, killed=killed, entries=len(a), differ=differ)
 
 
@@ -134,6 +137,7 @@ def main() -> None:
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(10**6)
     draw = random.Random(seed)
     torch.set_num_threads(1)
+    MMLogger.get_instance('kill_and_resume', log_level='ERROR')
     print(f'seed {seed}\n| state | iterations | killed | entries | differ |\n|---|---|---|---|---|')
     bad = False
     with tempfile.TemporaryDirectory() as folder:
