@@ -2,7 +2,7 @@
 
 Tiny models on generated images, the table of tests/stateful.py, one process for each row. After a
 tenth of the steps, when caches are warm, memory (resident, in KiB), Python objects, tensors and
-open files are counted at equal distances; the slope is that of the straight line through the counts.
+open files are counted at equal distances; the slope is that of a straight line through the counts.
 """
 
 from __future__ import annotations
