@@ -95,7 +95,9 @@ class NonFiniteGuard:
         self.skipped = False
         if not terms:
             return None
-        finite = torch.stack([value.detach().float().mean() for value in terms.values()]).isfinite()
+        values = [value.detach() for value in terms.values()]
+        values = [value.float() if value.ndim == 0 else value.float().mean() for value in values]
+        finite = torch.stack(values).isfinite()
         bad = (~finite).any()
         if self.policy == 'skip_step' and get_world_size() > 1:
             flag = bad.float()
