@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.hooks import CheckpointHook
 
-from mmkd.utils.checkpoints import FORCE, can_restrict, refusal, unsafe
+from mmkd.utils.checkpoints import refusal, restrict, unsafe
 from mmkd.utils.errors import ConfigError, Interrupted, NonFiniteError
 
 # Top-level config key: whether load_from, resume and pretrained weights may hold more than weights.
@@ -59,8 +59,8 @@ def load_config(args: Namespace) -> Config:
     if getattr(args, 'work_dir', None) is not None:
         cfg.work_dir = args.work_dir
     use_available_backend(cfg)
-    if not cfg.get(TRUST) and can_restrict():
-        os.environ[FORCE] = '1'  # whatever this process loads, and wherever
+    if not cfg.get(TRUST):
+        restrict()
     return cfg
 
 

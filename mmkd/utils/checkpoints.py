@@ -7,7 +7,7 @@ import os
 import pickle
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -17,6 +17,11 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.runner import CheckpointLoader
 
 from mmkd.utils.errors import ConfigError
+
+try:
+    from mmengine.runner.checkpoint import get_torch_safe_globals
+except ImportError:  # mmengine before 0.10.8
+    get_torch_safe_globals = None
 
 # torch's own switches; the second one is how a user says that all files are to be trusted.
 FORCE, FORCE_NOT = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
@@ -29,7 +34,15 @@ def can_restrict() -> bool:
 
     Such files hold a few classes besides tensors, and older releases have no list of them.
     """
-    return hasattr(torch.serialization, 'safe_globals') and not os.environ.get(FORCE_NOT)
+    lists = hasattr(torch.serialization, 'safe_globals') and get_torch_safe_globals is not None
+    return lists and not os.environ.get(FORCE_NOT)
+
+
+def restrict() -> None:
+    """Refuse such files wherever this process loads one."""
+    if can_restrict():
+        os.environ[FORCE] = '1'
+        torch.serialization.add_safe_globals(get_torch_safe_globals())
 
 
 @contextmanager
@@ -42,10 +55,13 @@ def weights_only(trusted: bool = False) -> Iterator[None]:
         trusted: Do not refuse. Defaults to False.
     """
     before = os.environ.pop(FORCE, None)
+    allowed: Any = nullcontext()
     if not trusted and can_restrict():
         os.environ[FORCE] = '1'
+        allowed = torch.serialization.safe_globals(get_torch_safe_globals())
     try:
-        yield
+        with allowed:
+            yield
     finally:
         os.environ.pop(FORCE, None)
         if before is not None:

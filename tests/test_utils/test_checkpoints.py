@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import os
+import pickle
 import threading
 from functools import partial
 from pathlib import Path
@@ -54,7 +56,7 @@ def test_tokens_and_other_files(evil, monkeypatch):
         load_tokens(teacher['checkpoint'], [8], 'key')
     # As in the tools, where whatever is loaded is looked at; and a user's word still counts.
     monkeypatch.setenv(FORCE, '1')
-    with pytest.raises(Exception, match='pathlib'):
+    with pytest.raises(pickle.UnpicklingError, match='GLOBAL'):
         CheckpointLoader.load_checkpoint(teacher['checkpoint'])
     assert not trace.exists()
     read_checkpoint(teacher['checkpoint'], 'key', trusted=True)
@@ -62,8 +64,6 @@ def test_tokens_and_other_files(evil, monkeypatch):
 
 
 def test_the_switch_is_put_back(monkeypatch):
-    import os
-
     for before in (None, '0', '1'):
         if before is None:
             monkeypatch.delenv(FORCE, raising=False)

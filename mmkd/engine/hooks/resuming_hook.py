@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ class ResumingHook(CheckpointHook):
     Args:
         **kwargs: See mmengine's CheckpointHook.
     """
+
+    backend_args: dict[str, Any] | None
+    max_keep_ckpts: int
+    keep_ckpt_ids: deque[int]
+    best_ckpt_path: str | None
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -69,14 +75,14 @@ class ResumingHook(CheckpointHook):
         folder = self.out_dir or runner.work_dir
         if folder != runner.work_dir:  # as CheckpointHook.before_train
             folder = str(Path(folder) / Path(runner.work_dir).name)
-        path, faults = newest_checkpoint(runner.work_dir, folder)
+        found, faults = newest_checkpoint(runner.work_dir, folder)
         for fault in faults:
             runner.logger.warning(fault)
-        if path is None:
+        if found is None:
             runner.logger.warning(f'{folder} has no checkpoint to resume: the run begins anew')
         elif faults:
-            runner.logger.warning(f'resuming from {path} instead')
-        return path
+            runner.logger.warning(f'resuming from {found} instead')
+        return found
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Take out of a checkpoint where the run was."""
