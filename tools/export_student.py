@@ -22,13 +22,20 @@ def parse_args() -> argparse.Namespace:
         help='insist on the averaged weights of an EMAHook, or on the raw ones; without it, the '
         'averaged ones if there are any',
     )
+    parser.add_argument(
+        '--trusted',
+        action='store_true',
+        help='also read a checkpoint that holds more than weights, and so can run code',
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     """Export and say where."""
     args = parse_args()
-    weights, config = export_student(args.checkpoint, args.out, args.config, args.ema)
+    weights, config = export_student(
+        args.checkpoint, args.out, args.config, args.ema, trusted=args.trusted
+    )
     print(f'{weights}\n{config}')
 
 

@@ -6,7 +6,13 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import mmkd
-from mmkd.cli.launch import add_common_arguments, load_config, protect_work_dir, run_tool
+from mmkd.cli.launch import (
+    add_common_arguments,
+    load_config,
+    protect_work_dir,
+    run_tool,
+    save_safely,
+)
 from mmkd.cli.preflight import check_inputs, explained
 
 
@@ -47,6 +53,7 @@ def main() -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
     check_inputs(cfg)
     protect_work_dir(cfg)
+    save_safely(cfg)
     with explained():
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         runner.train()

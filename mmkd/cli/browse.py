@@ -18,7 +18,7 @@ from mmkd.cli.draw import (
     draw_sample,
     sources_of,
 )
-from mmkd.cli.export import read_checkpoint
+from mmkd.cli.export import read_training_checkpoint
 from mmkd.engine.hooks.distill_hook import ENTRY
 from mmkd.mixers import Mixer, View
 from mmkd.models.distiller import KEY, build
@@ -104,7 +104,7 @@ def load_mixer(mixer: Mixer | None, checkpoint: Path) -> None:
     Raises:
         ConfigError: The checkpoint holds no state of such a mixer.
     """
-    state = read_checkpoint(checkpoint).get(ENTRY) or {}
+    state = read_training_checkpoint(checkpoint).get(ENTRY) or {}
     learned = {k.removeprefix('mixer.'): v for k, v in state.items() if k.startswith('mixer.')}
     if mixer is None or not learned:
         raise ConfigError(

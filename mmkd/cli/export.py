@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from mmengine.config import Config
 
 from mmkd.models.loading import build_plain
+from mmkd.utils.checkpoints import read_checkpoint
 from mmkd.utils.errors import ConfigError
 from mmkd.utils.plain import ours_in, plain_config
 
@@ -26,6 +26,7 @@ def export_student(
     config: str | os.PathLike | Config | None = None,
     ema: bool | None = None,
     hashed: bool = True,
+    trusted: bool = False,
 ) -> tuple[Path, Path]:
     """Write a student's weights and its plain config.
 
@@ -40,6 +41,8 @@ def export_student(
             Defaults to None: averaged ones if there are any.
         hashed: Append the first 8 digits of the file's SHA-256 to the names, as OpenMMLab does.
             Defaults to True.
+        trusted: Also read a checkpoint that holds more than weights, and so can run code. Defaults
+            to False.
 
     Returns:
         Paths of the weights and of the config.
@@ -47,7 +50,7 @@ def export_student(
     Raises:
         ConfigError: The checkpoint or the config is missing, or they do not fit.
     """
-    content = read_checkpoint(Path(checkpoint))
+    content = read_training_checkpoint(Path(checkpoint), trusted)
     cfg = forget_run(plain_config(read_config(config, content, checkpoint)))
     state = pick_weights(content, ema, checkpoint)
     model = build_plain(cfg, 'config')
@@ -63,19 +66,15 @@ def export_student(
     return write(Path(out), dict(meta=meta, state_dict=state), cfg, hashed)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_training_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
     """Read a checkpoint file.
 
     Raises:
-        ConfigError: It is missing, corrupt or no checkpoint.
+        ConfigError: It is missing, corrupt or no checkpoint, or holds what is refused.
     """
     if not path.is_file():
         raise ConfigError('checkpoint', f'{str(path)!r} does not exist')
-    try:
-        # A training checkpoint holds the message hub: not only tensors.
-        content = torch.load(path, map_location='cpu', weights_only=False)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise ConfigError('checkpoint', f'cannot read {str(path)!r}: {error}') from error
+    content = read_checkpoint(str(path), 'checkpoint', trusted, '--trusted')
     if not isinstance(content, Mapping) or 'state_dict' not in content:
         raise ConfigError('checkpoint', f'{str(path)!r} holds no state dict')
     return dict(content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -12,8 +13,13 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.hooks import CheckpointHook
 
-from mmkd.utils.errors import ConfigError
+from mmkd.utils.checkpoints import refusal, restrict, unsafe
+from mmkd.utils.errors import ConfigError, Interrupted, NonFiniteError
+
+# Top-level config key: whether load_from, resume and pretrained weights may hold more than weights.
+TRUST = 'trusted_checkpoints'
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:
@@ -53,6 +59,8 @@ def load_config(args: Namespace) -> Config:
     if getattr(args, 'work_dir', None) is not None:
         cfg.work_dir = args.work_dir
     use_available_backend(cfg)
+    if not cfg.get(TRUST):
+        restrict()
     return cfg
 
 
@@ -80,6 +88,15 @@ def use_available_backend(cfg: Config) -> None:
         torch.distributed.init_process_group(**dist)
 
 
+def save_safely(cfg: Config) -> None:
+    """Put mmkd's checkpoint hook in the place of mmengine's, with the same arguments."""
+    hooks = cfg.setdefault('default_hooks', {})
+    hook = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
+    kinds = ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook)
+    if hook is not None and hook.get('type') in kinds:
+        hook['type'] = 'mmkd.SafeCheckpointHook'
+
+
 def protect_work_dir(cfg: Config) -> None:
     """Refuse to write over the checkpoints of an earlier run.
 
@@ -101,9 +118,19 @@ def run_tool(main: Callable[[], Any]) -> None:
     """Run a tool; a wrong config ends it with one line instead of a traceback."""
     try:
         main()
-    except (ConfigError, ImportError) as error:
+    except (ConfigError, ImportError, NonFiniteError) as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
+    except pickle.UnpicklingError as error:
+        needed = unsafe(error)
+        if needed is None:
+            raise
+        what = refusal(needed, f'--cfg-options {TRUST}=True')
+        print(f'error: load_from: the checkpoint that was loaded last {what}', file=sys.stderr)
+        sys.exit(2)
+    except Interrupted:  # all ranks at the same iteration
+        leave_process_group()
+        raise
     leave_process_group()
 
 

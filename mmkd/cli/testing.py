@@ -9,6 +9,7 @@ from mmengine.evaluator import DumpResults
 from mmengine.model import is_model_wrapper
 from torch import nn
 
+from mmkd.cli.launch import TRUST
 from mmkd.models.loading import load_strictly
 from mmkd.utils.errors import ConfigError
 
@@ -26,7 +27,8 @@ def check_checkpoint(runner: Any, checkpoint: str) -> None:
     Raises:
         ConfigError: It is missing or corrupt, or belongs to another model.
     """
-    load_strictly(model_of(runner), checkpoint, 'test')
+    trusted = bool(runner.cfg.get(TRUST))
+    load_strictly(model_of(runner), checkpoint, 'test', trusted, f'{TRUST}=True')
 
 
 def dump_predictions(runner: Any, path: str) -> None:

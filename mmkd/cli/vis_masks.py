@@ -12,7 +12,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from mmkd.cli.export import read_checkpoint
+from mmkd.cli.export import read_training_checkpoint
 from mmkd.engine.hooks.distill_hook import ENTRY
 from mmkd.engine.pictures import Observer, draw_sheet
 from mmkd.models.loading import without_pretrained
@@ -43,7 +43,7 @@ def vis_masks(
             raise ConfigError('images', f'{str(image)!r} does not exist')
     if not is_distilled(cfg) or not cfg.model.get('distill'):
         raise ConfigError('model.distill', 'the config distils nothing, so there are no masks')
-    content = read_checkpoint(checkpoint)
+    content = read_training_checkpoint(checkpoint)
     scope = cfg.get('default_scope', 'mmengine')
     with DefaultScope.overwrite_default_scope(scope):
         model = build_trained(cfg, content, checkpoint).to(device).eval()

@@ -1,3 +1,3 @@
-from mmkd.engine.hooks import DistillHook, MetricWatchHook, ProgressHook
+from mmkd.engine.hooks import DistillHook, MetricWatchHook, ProgressHook, SafeCheckpointHook
 
-__all__ = ['DistillHook', 'MetricWatchHook', 'ProgressHook']
+__all__ = ['DistillHook', 'MetricWatchHook', 'ProgressHook', 'SafeCheckpointHook']

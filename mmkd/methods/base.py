@@ -263,6 +263,13 @@ class Method(nn.Module):
         sizes = [tuple(t.shape[-2:]) for t in teacher]
         return [(adapt(s, z), t) for adapt, s, t, z in zip(adapters, student, teacher, sizes)]
 
+    @torch.no_grad()
+    def forget_nonfinite(self) -> None:
+        """Set to 0 what is not finite in the buffers (queues, tables), after a bad step."""
+        for buffer in self.buffers():
+            if buffer.is_floating_point():
+                buffer.nan_to_num_(0.0, 0.0, 0.0)
+
     def unused(self) -> Tensor | None:
         """Return a zero that touches every parameter, for steps without this method.
 

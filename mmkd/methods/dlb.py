@@ -45,7 +45,8 @@ class DLB(Method):
     Deviations: the authors' loader returns two views of each image; here the sampler repeats the
     batch, which gives the same batches. τ is remembered from the paper, not checked. The earlier
     logits are kept by each rank for itself and are not in the checkpoint: the first iteration of a
-    run, resumed or not, has cross-entropy only.
+    run, resumed or not, has cross-entropy only. If it resumes in the middle of an epoch, half of
+    the images of that iteration are repeated ones.
     """
 
     grows = True
@@ -53,8 +54,9 @@ class DLB(Method):
     def __init__(self, student: Any, tau: float = 3.0, **kwargs: Any) -> None:
         super().__init__(student, **kwargs)
         self.tau = tau
-        self._numbers: list[int] | None = None  # of the images whose logits are kept
+        self._numbers: list[int] = []  # of the images whose logits are kept
         self._logits: Tensor | None = None  # (n, K)
+        self._first = False  # whether they are those of the run's first iteration
 
     def configure(self, key: str) -> None:
         """Check the temperature, and that no iteration is left out."""
@@ -77,10 +79,14 @@ class DLB(Method):
         """Return ``consistency``; 0 in the first iteration."""
         logits = student[0]
         numbers = sample_indices(view.data_samples)
+        first = self._logits is None
         if self._logits is None:
             new, loss = len(numbers), logits.sum() * 0.0
         else:
             old = len(self._logits)
+            if self._first and len(numbers) == old:  # a run that goes on in the middle of an epoch
+                old //= 2
+                self._numbers, self._logits = self._numbers[:old], self._logits[:old]
             new = len(numbers) - old
             if new < 1 or numbers[new:] != self._numbers:
                 raise ConfigError(
@@ -91,4 +97,5 @@ class DLB(Method):
             before = (self._logits / self.tau).softmax(1)
             loss = kl_divergence(logits[new:], before, self.tau)
         self._numbers, self._logits = numbers[:new], logits[:new].detach()
+        self._first = first
         return dict(consistency=loss)

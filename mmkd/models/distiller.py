@@ -14,6 +14,7 @@ from mmkd.mixers.view import View
 from mmkd.models.arguments import KEY, build, check_arguments, teacher_configs, unknown_teacher
 from mmkd.models.first_step import FirstStep
 from mmkd.models.inherit import inheritable
+from mmkd.models.nonfinite import NonFiniteGuard
 from mmkd.models.overlap import SideStream, run_teachers
 from mmkd.models.probe import probe_batch, run_probe
 from mmkd.models.renormalize import Renormalizer
@@ -23,7 +24,7 @@ from mmkd.utils import ConfigError, progress
 
 # Takes a method's name, the method, its student's and teacher's tensors, and the view.
 Observer = Callable[[str, Method, Tensors, Tensors, View], None]
-ARGUMENTS = ('teacher', 'inherit', 'mixer', 'methods', 'probe_size')
+ARGUMENTS = ('teacher', 'inherit', 'mixer', 'methods', 'probe_size', 'on_nonfinite')
 
 
 class Distiller(nn.Module):
@@ -42,6 +43,9 @@ class Distiller(nn.Module):
         methods: Configs of the methods by name. Defaults to None.
         probe_size: Height and width of the small batch that measures the tapped tensors at build
             time. Defaults to (128, 128).
+        on_nonfinite: What happens where a method's loss is NaN or infinite: ``'stop'``,
+            ``'skip_step'`` or ``'drop_kd'``, see
+            :class:`~mmkd.models.nonfinite.NonFiniteGuard`. Defaults to ``'stop'``.
 
     Raises:
         ConfigError: Something cannot work; the message names the config key.
@@ -55,8 +59,10 @@ class Distiller(nn.Module):
         mixer: Mapping[str, Any] | None = None,
         methods: Mapping[str, Any] | None = None,
         probe_size: tuple[int, int] = (128, 128),
+        on_nonfinite: str = 'stop',
     ) -> None:
         super().__init__()
+        self.guard = NonFiniteGuard(on_nonfinite)
         self.inherit = (inherit,) if isinstance(inherit, str) else tuple(inherit)
         self.first_step: FirstStep | None = None
         #: Is shown what every active method reads, for pictures.
@@ -161,6 +167,7 @@ class Distiller(nn.Module):
         active = {name: m for name, m in self.methods.items() if weights[name] != 0}
         if self.methods and not active:
             return {**loss(inputs, data_samples), **self._unused(active)}
+        self.guard.remember(student)
         view = View.plain(inputs, data_samples)
         if self.mixer is not None:
             self.mixer.learn(student, inputs, data_samples, progress()[0])
@@ -183,7 +190,14 @@ class Distiller(nn.Module):
                     self.observer(name, method, student_tensors, teacher_tensors, view)
                 for term, value in method.run(student_tensors, teacher_tensors, view).items():
                     terms[name, term] = value
-            if self.first_step is not None and not self.first_step.done:
+            faulty = self.guard.faulty(terms)
+            if faulty is not None:
+                bad = {name: active.pop(name) for name in faulty}
+                self.guard.handle(bad, losses, terms, tapped, read, view)
+                if self.guard.skipped:
+                    return self.guard.nothing(student)
+                terms = {key: value for key, value in terms.items() if key[0] in active}
+            if faulty is None and self.first_step is not None and not self.first_step.done:
                 growing = [name for name, m in active.items() if m.grows]
                 self.first_step.growing = tuple(f'distill.{name}.' for name in growing)
                 self.first_step.observe(student, losses, terms, weights, tapped, read)

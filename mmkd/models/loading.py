@@ -9,11 +9,11 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 import mmkd
 from mmkd.utils import ConfigError, plain_config
+from mmkd.utils.checkpoints import read_checkpoint
 from mmkd.utils.compat import require
 
 
@@ -82,8 +82,17 @@ def without_pretrained(node: Any) -> Any:
     return node
 
 
-def load_strictly(model: nn.Module, checkpoint: str, key: str) -> dict[str, int]:
+def load_strictly(
+    model: nn.Module, checkpoint: str, key: str, trusted: bool = False, trust: str = ''
+) -> dict[str, int]:
     """Load a checkpoint of which every model entry must be there in the right shape.
+
+    Args:
+        model: The model.
+        checkpoint: Path or address of the checkpoint.
+        key: Config key for error messages.
+        trusted: See :func:`~mmkd.utils.checkpoints.read_checkpoint`. Defaults to False.
+        trust: See there. Defaults to ``''``.
 
     Returns:
         How many entries ``matched``, are ``missing`` or ``unexpected``.
@@ -93,11 +102,9 @@ def load_strictly(model: nn.Module, checkpoint: str, key: str) -> dict[str, int]
     """
     key = f'{key}.checkpoint'
     try:
-        content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+        content = read_checkpoint(checkpoint, key, trusted, trust)
     except FileNotFoundError as error:
         raise ConfigError(key, f'{checkpoint!r} does not exist') from error
-    except Exception as error:
-        raise ConfigError(key, f'cannot read {checkpoint!r}: {error}') from error
     state = content.get('state_dict', content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
         raise ConfigError(key, f'{checkpoint!r} holds no state dict')

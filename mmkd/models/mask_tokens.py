@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from mmkd.functional import token_masks
 from mmkd.utils import ConfigError
+from mmkd.utils.checkpoints import read_checkpoint
 
 PREFIX = 'mask_tokens.'  # of the entries in the mask stage's checkpoint
 
@@ -76,15 +76,13 @@ def load_tokens(path: str, channels: list[int], key: str) -> nn.ModuleList:
         ConfigError: The file is missing, holds no tokens, or those of other maps.
     """
     try:
-        content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        content = read_checkpoint(path, key)
     except FileNotFoundError as error:
         raise ConfigError(
             key,
             f'{path!r} does not exist; the mask stage writes it: train the config of '
             'configs/maskd/masks/ that belongs to this teacher first',
         ) from error
-    except Exception as error:
-        raise ConfigError(key, f'cannot read {path!r}: {error}') from error
     state: Any = content.get('state_dict', content) if isinstance(content, dict) else {}
     state = {k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)}
     if not state:

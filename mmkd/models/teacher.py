@@ -50,6 +50,8 @@ class Teacher:
             and takes the fastest whose error is at most ``max_error``. Defaults to None.
         max_error: Largest relative error of a tapped tensor against fp32 for ``speed='auto'``.
             Defaults to 0.02.
+        trusted: Also load a checkpoint that holds more than weights, and so can run code. Defaults
+            to False.
         key: Config key for error messages. Defaults to ``'model.distill.teacher'``.
 
     Raises:
@@ -67,6 +69,7 @@ class Teacher:
         overlap: bool = False,
         speed: str | None = None,
         max_error: float = 0.02,
+        trusted: bool = False,
         key: str = 'model.distill.teacher',
     ) -> None:
         if precision not in PRECISIONS:
@@ -90,7 +93,9 @@ class Teacher:
                 'metafile names some',
             )
         self.model: nn.Module = build_plain(cfg, key)
-        self.load_report = load_strictly(self.model, checkpoint, key)
+        self.load_report = load_strictly(
+            self.model, checkpoint, key, trusted, trust=f'{key}.trusted=True'
+        )
         self.hash = hash_of(self.model)
         # In eval mode SyncBN equals BN, and torch's SyncBN refuses to run on a CPU.
         self.model = revert_sync_batchnorm(self.model).requires_grad_(False).eval()

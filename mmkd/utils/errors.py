@@ -19,6 +19,17 @@ class ConfigError(ValueError):
         super().__init__(f'{key}: {message}')
 
 
+class Interrupted(SystemExit):
+    """A run was asked to end and did, with its work saved; exit code 143, as of SIGTERM."""
+
+    def __init__(self) -> None:
+        super().__init__(143)
+
+
+class NonFiniteError(ArithmeticError):
+    """A distillation loss is NaN or infinite."""
+
+
 def did_you_mean(name: str, known: Iterable[str], limit: int = 4) -> str:
     """Return a sentence with the known names nearest to ``name``, or an empty string."""
     known = list(known)

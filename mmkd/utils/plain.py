@@ -39,6 +39,10 @@ def plain_config(cfg: Config) -> Config:
         model.update({k: v for k, v in cfg.model.items() if k not in ('type', 'distill')})
         cfg.model = model
     hooks = cfg.get('default_hooks') or {}
+    saving: Any = hooks.get('checkpoint') or {}
+    if saving.get('type') == 'mmkd.SafeCheckpointHook':
+        saving['type'] = 'CheckpointHook'
+        saving.pop('stop_check', None)
     for name in [name for name, hook in hooks.items() if is_ours(hook)]:
         hooks.pop(name)
     if cfg.get('custom_hooks'):

@@ -8,6 +8,7 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.utils import apply_to
 from torch import nn
 
@@ -16,6 +17,7 @@ from mmkd.engine.pictures import Observer, draw_sheet
 from mmkd.models.distiller import Distiller
 from mmkd.models.first_step import FirstStep
 from mmkd.registry import HOOKS
+from mmkd.utils import ConfigError
 
 ENTRY = 'distiller'
 
@@ -23,6 +25,9 @@ ENTRY = 'distiller'
 @HOOKS.register_module()
 class DistillHook(Hook):
     """Report the first step, keep adapters and method state for resuming, and draw pictures.
+
+    With ``model.distill.on_nonfinite='skip_step'`` it also keeps the optimizer from acting in a
+    step that is skipped.
 
     What the methods own (adapters, queues) is saved as the checkpoint's top-level entry
     ``distiller``, beside the plain ``state_dict`` of the student, and is read on resume only.
@@ -60,6 +65,28 @@ class DistillHook(Hook):
             for method in distiller.methods.values():
                 method.before_epoch(student_of(runner), runner.train_dataloader)
 
+    def before_train(self, runner: Any) -> None:
+        """Let the optimizer pass over steps that are skipped.
+
+        Raises:
+            ConfigError: Steps are to be skipped and there are several optimizers.
+        """
+        distiller = distiller_of(runner)
+        if distiller is None or distiller.guard.policy != 'skip_step':
+            return
+        wrapper = runner.optim_wrapper
+        if not isinstance(wrapper, OptimWrapper):
+            raise ConfigError(
+                'model.distill.on_nonfinite', "'skip_step' needs a single optim_wrapper"
+            )
+
+        def pass_over(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+            if distiller.guard.waiting >= wrapper._accumulative_counts:
+                # Without gradients an optimizer leaves parameters and its own state alone.
+                optimizer.zero_grad(set_to_none=True)
+
+        wrapper.optimizer.register_step_pre_hook(pass_over)
+
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Look at the data; ask to see this step where pictures of it are due.
 
@@ -80,6 +107,8 @@ class DistillHook(Hook):
         distiller = distiller_of(runner)
         if distiller is None:
             return
+        if distiller.guard.waiting and runner.optim_wrapper.should_update():
+            distiller.guard.waiting = 0
         if distiller.first_step is not None and distiller.first_step.done:
             if is_main_process():
                 runner.logger.info('\n' + distiller.first_step.report(distiller.teachers))

@@ -1,0 +1,66 @@
+"""SIGTERM to a whole job, and its continuation, with the tool that people use."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from helpers import ROOT
+
+
+@pytest.mark.slow
+def test_a_job_that_is_terminated_with_its_workers(workspace):
+    """A cluster signals every process of a job: those that load data, too."""
+    command = [
+        *(sys.executable, '-W', 'ignore', str(ROOT / 'tools/train.py'), workspace.config('cls')),
+        *('--work-dir', 'terminated', '--cfg-options', 'train_dataloader.num_workers=1'),
+        *('train_dataloader.batch_size=2', 'train_cfg.max_epochs=2', 'train_cfg.val_interval=9'),
+        'default_hooks.logger.interval=1',
+    ]
+    folder = workspace.folder / 'terminated'
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
+    with open(workspace.folder / 'terminated.log', 'w') as log:
+        process = subprocess.Popen(
+            command,
+            cwd=workspace.folder,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+    for _ in range(3000):
+        text = (workspace.folder / 'terminated.log').read_text()
+        if re.search(r'Epoch\(train\)\s+\[1\]\[2/', text) or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    code = process.wait(timeout=300)
+    text = (workspace.folder / 'terminated.log').read_text()
+    assert code == 143, text[-3000:]
+    assert 'continue with --resume' in text and 'Traceback' not in text
+    meta = torch.load(folder / 'interrupted.pth', weights_only=False)['meta']
+    done, length = meta['place_in_epoch']
+    assert meta['epoch'] == 0 and 0 < done == meta['iter'] <= length
+    printed = resume(command, workspace)
+    assert f'epoch 1 goes on after {done} iterations' in printed
+    assert (folder / 'epoch_2.pth').exists() and not (folder / 'interrupted.pth').exists()
+
+
+def resume(command, workspace) -> str:
+    """Run the command again, from where it was."""
+    done = subprocess.run(
+        [*command, '--resume'],
+        cwd=workspace.folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)},
+    )
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed[-3000:]
+    return printed
