@@ -39,7 +39,8 @@ def softmax_kl(logits: Tensor, target: Tensor, dim: int, is_log: bool = False) -
 
     Args:
         logits: Logits of any shape.
-        target: Probabilities of that shape, or their logarithms; they get no gradient.
+        target: Probabilities of that shape, or their logarithms. Where they want a gradient, as
+            those of learned augmentations do, nothing is saved.
         dim: Dimension of the distributions.
         is_log: Whether ``target`` are logarithms, with which the divergence of equal distributions
             is exactly 0. Defaults to False: probabilities, which may be 0.
@@ -47,4 +48,8 @@ def softmax_kl(logits: Tensor, target: Tensor, dim: int, is_log: bool = False) -
     Returns:
         Divergences, without that dimension.
     """
+    if target.requires_grad:
+        log_probs = logits.log_softmax(dim)
+        log_target = target if is_log else target.clamp(min=torch.finfo(target.dtype).tiny).log()
+        return (log_target.exp() * (log_target - log_probs)).sum(dim)
     return _SoftmaxKL.apply(logits, target, dim, is_log)

@@ -45,3 +45,16 @@ def test_one_map_is_kept(function):
     teacher = torch.randn(2, 8, 16, 16)
     kept = saved_bytes(lambda: function(student, teacher))[1]
     assert student.nbytes <= kept < 1.1 * student.nbytes
+
+
+@pytest.mark.parametrize('is_log', [False, True])
+def test_a_target_that_learns_gets_its_gradient(is_log):
+    """Augmentations of the teacher are learned through the target."""
+    logits, given = random(2, 5, 3).requires_grad_(), random(2, 5, 3, seed=1).requires_grad_()
+
+    def divergence(x, y):
+        return softmax_kl(x, y.log_softmax(1) if is_log else y.softmax(1), 1, is_log)
+
+    assert torch.autograd.gradcheck(divergence, (logits, given))
+    plain = softmax_kl(logits, given.detach().softmax(1), 1)
+    torch.testing.assert_close(divergence(logits, given), plain)
