@@ -90,7 +90,8 @@ def read_checkpoint(name: str, key: str, trusted: bool = False, trust: str = '')
     except pickle.UnpicklingError as error:
         needed = unsafe(error)
         if needed is None:
-            raise ConfigError(key, f'cannot read {name!r}: {error}') from error
+            problem = 'it is damaged, or no checkpoint of torch'
+            raise ConfigError(key, f'cannot read {name!r}: {problem}') from error
         raise ConfigError(key, f'{name!r} {refusal(needed, trust)}') from error
     except Exception as error:
         raise ConfigError(key, f'cannot read {name!r}: {error}') from error
