@@ -38,11 +38,11 @@ quickstart:
 
 test:
 	$(SETUP)
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n auto --dist loadfile $(ARGS)
 
 unit:
 	$(SETUP)
-	@$(PY) -m pytest -m 'not slow and not ddp' $(ARGS)
+	@$(PY) -m pytest -n auto --dist loadfile -m 'not slow and not ddp' $(ARGS)
 
 check:
 	$(SETUP)
