@@ -14,6 +14,8 @@ from mmkd.cli.launch import (
     save_safely,
 )
 from mmkd.cli.preflight import check_inputs, explained
+from mmkd.engine import SafeCheckpointHook
+from mmkd.engine.continuing import shield_workers
 
 
 def parse_args() -> argparse.Namespace:
@@ -56,6 +58,8 @@ def main() -> None:
     save_safely(cfg)
     with explained():
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        if any(isinstance(hook, SafeCheckpointHook) for hook in runner.hooks):
+            shield_workers(True)  # the hook lets go; a loop over iterations starts them before
         runner.train()
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import random
 import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -97,11 +100,28 @@ def rest_of_epoch(loader: DataLoader, done: int) -> DataLoader:
 
 
 def shield_workers(on: bool) -> None:
-    """Hold SIGTERM back while processes are started that load data, which inherit that.
+    """Hold SIGTERM back while processes are forked that load data: they inherit that.
 
     A cluster sends it to every process of a job, and a run whose workers die cannot end in order.
-    They end with the run.
+    They listen to their parent alone, which asks them to end when it ends itself.
     """
-    if hasattr(signal, 'pthread_sigmask'):
+    forks = multiprocessing.get_start_method(allow_none=True) in (None, 'fork')
+    if forks and hasattr(signal, 'sigwaitinfo'):
         how = signal.SIG_BLOCK if on else signal.SIG_UNBLOCK
         signal.pthread_sigmask(how, {signal.SIGTERM})
+
+
+def _wait_for_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+def _listen_to_parent() -> None:
+    """In a process that was forked with SIGTERM held back, see :func:`shield_workers`."""
+    if signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+        threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+if hasattr(signal, 'sigwaitinfo'):
+    os.register_at_fork(after_in_child=_listen_to_parent)

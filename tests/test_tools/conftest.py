@@ -53,6 +53,7 @@ class Workspace:
             cwd=self.folder,
             capture_output=True,
             text=True,
+            timeout=900,
             env={
                 **os.environ,
                 'OMP_NUM_THREADS': '1',

@@ -14,7 +14,7 @@ from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.optim import OptimWrapper
 
-from mmkd.engine.continuing import random_states
+from mmkd.engine.continuing import random_states, shield_workers
 from mmkd.engine.files import BACKEND, INTERRUPTED
 from mmkd.engine.hooks.resuming_hook import ENTRY, ResumingHook
 from mmkd.registry import HOOKS
@@ -63,6 +63,7 @@ class SafeCheckpointHook(ResumingHook):
         super().before_train(runner)
         if threading.current_thread() is threading.main_thread():
             self._handler = signal.signal(signal.SIGTERM, self._ask)
+        shield_workers(False)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self._asked = True
