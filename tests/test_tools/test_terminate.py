@@ -13,7 +13,6 @@ import pytest
 import torch
 from helpers import ROOT
 
-
 # Epochs whose workers end and stay, and a loop over iterations, whose workers start with the run.
 LOOPS = dict(
     epochs=('cls', 'train_cfg.max_epochs=2', 'train_cfg.val_interval=9'),
@@ -25,6 +24,7 @@ LOOPS = dict(
     ),
     iterations=('seg', 'train_cfg.max_iters=8', 'train_cfg.val_interval=99'),
 )
+SECOND = re.compile(r'(Epoch|Iter)\(train\)\s+(\[1\])?\[\s*2/')
 LAST = dict(epochs='epoch_2.pth', persistent='epoch_2.pth', iterations='iter_8.pth')
 
 
@@ -51,7 +51,7 @@ def test_a_job_that_is_terminated_with_its_workers(workspace, loop):
         )
     for _ in range(3000):
         text = (workspace.folder / f'terminated-{loop}.log').read_text()
-        if re.search(r'(Epoch|Iter)\(train\)\s+(\[1\])?\[\s*2/', text) or process.poll() is not None:
+        if SECOND.search(text) or process.poll() is not None:
             break
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGTERM)
