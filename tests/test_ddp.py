@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,8 +11,7 @@ from mmengine.model import MMDistributedDataParallel
 from tiny_models import LOGITS, MIMIC, TASKS, make_student, teacher_config
 from tiny_models import preprocessed as preprocess
 from torch import nn
-
-from mmkd.cli.launch import leave_process_group
+from two_ranks import as_rank, results_of
 
 STEPS = 4
 # Methods for classifiers: one with branches, one whose loss is over the images of all processes.
@@ -30,8 +24,6 @@ CLASSIFIERS = dict(
     ),
     angles=dict(type='mmkd.CosPress', student=EMBEDDING, teacher=EMBEDDING),
 )
-# Seconds for a machine that is busy with something else; a hang is a failure.
-TIMEOUT = 300
 
 
 def student_of(task: str, folder: Path) -> nn.Module:
@@ -86,15 +78,11 @@ def batches_of(model: nn.Module, task: str) -> list:
     return [preprocess(model, task, num=4, size=96, seed=i) for i in range(STEPS)]
 
 
-def work(rank: int, folder: str, port: int) -> None:
+def work(rank: int, folder: Path):
     """One of two processes: two of the four images of every batch, of all tasks."""
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    limit = timedelta(seconds=TIMEOUT)
-    torch.distributed.init_process_group('gloo', rank=rank, world_size=2, timeout=limit)
     results = {}
     for task in TASKS:
-        model = student_of(task, Path(folder))
+        model = student_of(task, folder)
         if rank == 1:  # DDP makes the initial weights equal, adapters included
             with torch.no_grad():
                 for parameter in model.parameters():
@@ -105,7 +93,7 @@ def work(rank: int, folder: str, port: int) -> None:
         part = slice(2 * rank, 2 * rank + 2)
         batches = [(x[part], s[part]) for x, s in batches_of(model, task)]
         results[task] = gradients(model, batches, wrapped), list(wrapped.state_dict())
-    torch.save(results, f'{folder}/rank{rank}.pt')
+    return results
 
 
 @pytest.fixture(scope='module')
@@ -114,22 +102,7 @@ def both_ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp('ddp')
     for task in TASKS:
         teacher_config(task, folder)
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        port = sock.getsockname()[1]
-    processes = []
-    for rank in (0, 1):
-        with open(folder / f'log{rank}.txt', 'w') as log:
-            arguments = [sys.executable, __file__, str(rank), str(folder), str(port)]
-            processes.append(subprocess.Popen(arguments, stdout=log, stderr=log))
-    try:
-        codes = [process.wait(timeout=2 * TIMEOUT) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    logs = [(folder / f'log{rank}.txt').read_text()[-3000:] for rank in (0, 1)]
-    assert codes == [0, 0], '\n'.join(logs)
-    return [torch.load(folder / f'rank{rank}.pt') for rank in (0, 1)], folder
+    return results_of(__file__, folder), folder
 
 
 @pytest.mark.ddp
@@ -164,5 +137,4 @@ def test_two_processes_equal_one(task, both_ranks):
 
 
 if __name__ == '__main__':
-    work(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
-    leave_process_group()
+    as_rank(work)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,12 +9,11 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.model import MMDistributedDataParallel
 from tiny_models import LOGITS, make_student, preprocessed, teacher_config
+from two_ranks import as_rank, results_of
 
-from mmkd.cli.launch import leave_process_group
 from mmkd.mixers import hard_augment
 
 STEPS = 4
-TIMEOUT = 300
 RATE = 0.5
 
 
@@ -50,12 +44,8 @@ def learnt(model: torch.nn.Module) -> torch.Tensor:
     return torch.cat([policy.mean, policy.std]).detach().clone()
 
 
-def work(rank: int, folder: str, port: int) -> None:
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    limit = timedelta(seconds=TIMEOUT)
-    torch.distributed.init_process_group('gloo', rank=rank, world_size=2, timeout=limit)
-    model = student_of(Path(folder), seed=rank)
+def work(rank: int, folder: Path):
+    model = student_of(folder, seed=rank)
     wrapped = MMDistributedDataParallel(
         model, broadcast_buffers=False, find_unused_parameters=False
     )
@@ -69,29 +59,14 @@ def work(rank: int, folder: str, port: int) -> None:
         sum(v for k, v in losses.items() if 'loss' in k).backward()
         seen.append((learnt(model), model.distiller.mixer.learning))
     gradients = [p.grad for p in model.parameters() if p.requires_grad]
-    torch.save((seen, gradients), f'{folder}/rank{rank}.pt')
+    return seen, gradients
 
 
 @pytest.fixture(scope='module')
 def both_ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp('ddp')
     teacher_config('cls', folder)
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        port = sock.getsockname()[1]
-    processes = []
-    for rank in (0, 1):
-        with open(folder / f'log{rank}.txt', 'w') as log:
-            arguments = [sys.executable, __file__, str(rank), str(folder), str(port)]
-            processes.append(subprocess.Popen(arguments, stdout=log, stderr=log))
-    try:
-        codes = [process.wait(timeout=2 * TIMEOUT) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    logs = [(folder / f'log{rank}.txt').read_text()[-3000:] for rank in (0, 1)]
-    assert codes == [0, 0], '\n'.join(logs)
-    return [torch.load(folder / f'rank{rank}.pt') for rank in (0, 1)], folder
+    return results_of(__file__, folder), folder
 
 
 @pytest.mark.ddp
@@ -115,5 +90,4 @@ def test_two_ranks_take_the_mean_step(both_ranks, monkeypatch):
 
 
 if __name__ == '__main__':
-    work(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
-    leave_process_group()
+    as_rank(work)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,10 +9,9 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.logging import MessageHub
 from mmengine.model import MMDistributedDataParallel
-from test_ddp import TIMEOUT
 from tiny_models import LOGITS, make_student, preprocessed, teacher_config
+from two_ranks import as_rank, results_of
 
-from mmkd.cli.launch import leave_process_group
 from mmkd.methods import Method
 from mmkd.registry import MODELS
 from mmkd.utils import progress
@@ -36,16 +30,12 @@ class OverflowsOnOneRank(Method):
         return dict(big=(self.scale * student[0]).square().mean() * (float('inf') if bad else 1.0))
 
 
-def work(rank: int, folder: str, port: int) -> None:
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    limit = timedelta(seconds=TIMEOUT)
-    torch.distributed.init_process_group('gloo', rank=rank, world_size=2, timeout=limit)
+def work(rank: int, folder: Path):
     results = {}
     for policy in ('skip_step', 'drop_kd'):
         model = make_student(
             'cls',
-            teacher=teacher_config('cls', Path(folder)),
+            teacher=teacher_config('cls', folder),
             on_nonfinite=policy,
             methods=dict(
                 big=dict(type='mmkd.OverflowsOnOneRank', student='head.fc'), logits=LOGITS['cls']
@@ -64,29 +54,14 @@ def work(rank: int, folder: str, port: int) -> None:
             gradients = {k: p.grad.clone() for k, p in model.named_parameters()}
             seen.append((model.distiller.guard.skipped, sorted(losses), gradients))
         results[policy] = seen
-    torch.save(results, f'{folder}/rank{rank}.pt')
+    return results
 
 
 @pytest.fixture(scope='module')
 def both_ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp('ddp')
     teacher_config('cls', folder)
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        port = sock.getsockname()[1]
-    processes = []
-    for rank in (0, 1):
-        with open(folder / f'log{rank}.txt', 'w') as log:
-            arguments = [sys.executable, __file__, str(rank), str(folder), str(port)]
-            processes.append(subprocess.Popen(arguments, stdout=log, stderr=log))
-    try:
-        codes = [process.wait(timeout=2 * TIMEOUT) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    logs = [Path(folder / f'log{rank}.txt').read_text()[-3000:] for rank in (0, 1)]
-    assert codes == [0, 0], '\n'.join(logs)
-    return [torch.load(folder / f'rank{rank}.pt') for rank in (0, 1)]
+    return results_of(__file__, folder)
 
 
 @pytest.mark.ddp
@@ -108,5 +83,4 @@ def test_both_ranks_agree(policy, both_ranks):
 
 
 if __name__ == '__main__':
-    work(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
-    leave_process_group()
+    as_rank(work)

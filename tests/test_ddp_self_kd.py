@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,12 +9,11 @@ import torch
 from helpers import make_batch
 from mmengine.logging import MessageHub
 from mmengine.model import MMDistributedDataParallel
-from test_ddp import TIMEOUT
 from tiny_models import make_student, preprocessed
 from torch import nn
+from two_ranks import as_rank, results_of
 from views import random
 
-from mmkd.cli.launch import leave_process_group
 from mmkd.methods.prediction_table import PredictionTable
 from mmkd.models import SideLearner
 
@@ -117,39 +111,20 @@ def side_steps(part: slice, seed: int = 0) -> list[torch.Tensor]:
     return weights
 
 
-def work(rank: int, folder: str, port: int) -> None:
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    limit = timedelta(seconds=TIMEOUT)
-    torch.distributed.init_process_group('gloo', rank=rank, world_size=2, timeout=limit)
+def work(rank: int, folder: Path):
     model = student()
     wrapped = MMDistributedDataParallel(
         model, broadcast_buffers=False, find_unused_parameters=False
     )
     seen = steps(model, slice(2 * rank, 2 * rank + 2), wrapped)
     side = side_steps(slice(2 * rank, 2 * rank + 2), seed=rank)
-    torch.save((seen, uneven(rank), informed(rank, 2), side), f'{folder}/rank{rank}.pt')
+    return seen, uneven(rank), informed(rank, 2), side
 
 
 @pytest.fixture(scope='module')
 def both_ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp('ddp')
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        port = sock.getsockname()[1]
-    processes = []
-    for rank in (0, 1):
-        with open(folder / f'log{rank}.txt', 'w') as log:
-            arguments = [sys.executable, __file__, str(rank), str(folder), str(port)]
-            processes.append(subprocess.Popen(arguments, stdout=log, stderr=log))
-    try:
-        codes = [process.wait(timeout=2 * TIMEOUT) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    logs = [Path(folder / f'log{rank}.txt').read_text()[-3000:] for rank in (0, 1)]
-    assert codes == [0, 0], '\n'.join(logs)
-    return [torch.load(folder / f'rank{rank}.pt') for rank in (0, 1)]
+    return results_of(__file__, folder)
 
 
 @pytest.mark.ddp
@@ -205,5 +180,4 @@ def test_a_side_learner_takes_the_mean_step(both_ranks):
 
 
 if __name__ == '__main__':
-    work(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
-    leave_process_group()
+    as_rank(work)

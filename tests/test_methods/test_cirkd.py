@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copy
-import os
-import socket
-import subprocess
-import sys
-from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.logging import MessageHub
 from tiny_models import make_student, preprocessed, teacher_config
+from two_ranks import as_rank, results_of
 from views import built, labelled_view, random
 
 from mmkd.functional import cross_image_loss, memory_loss
@@ -23,7 +20,6 @@ from mmkd.utils import ConfigError, step_generator
 
 TAPS = dict(student='decode_head.bottleneck', teacher='decode_head.bottleneck')
 SMALL = dict(pixel_queue=30, region_queue=6, pixel_samples=20, region_samples=9, num_classes=4)
-TIMEOUT = 120
 
 
 def maker(**kwargs):
@@ -215,34 +211,14 @@ def run(part: slice, batches: int = 3) -> dict:
     return dict(method.state_dict()), [p.grad for p in method.parameters()]
 
 
-def work(rank: int, folder: str, port: int) -> None:
+def work(rank: int, folder: Path):
     """One of two processes, with two of the four images."""
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    limit = timedelta(seconds=TIMEOUT)
-    torch.distributed.init_process_group('gloo', rank=rank, world_size=2, timeout=limit)
-    torch.save(run(slice(2 * rank, 2 * rank + 2)), f'{folder}/rank{rank}.pt')
-    torch.distributed.destroy_process_group()
+    return run(slice(2 * rank, 2 * rank + 2))
 
 
 @pytest.mark.ddp
 def test_two_processes_equal_one(tmp_path):
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        port = sock.getsockname()[1]
-    processes = []
-    for rank in (0, 1):
-        with open(tmp_path / f'log{rank}.txt', 'w') as log:
-            arguments = [sys.executable, __file__, str(rank), str(tmp_path), str(port)]
-            environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
-            processes.append(subprocess.Popen(arguments, stdout=log, stderr=log, env=environment))
-    try:
-        codes = [process.wait(timeout=2 * TIMEOUT) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert codes == [0, 0], (tmp_path / 'log0.txt').read_text()[-3000:]
-    (state, first), (other, second) = (torch.load(tmp_path / f'rank{r}.pt') for r in (0, 1))
+    (state, first), (other, second) = results_of(__file__, tmp_path)
     expected, gradients = run(slice(None))
     assert any('queue' in name for name in expected)
     for name, value in expected.items():
@@ -254,4 +230,4 @@ def test_two_processes_equal_one(tmp_path):
 
 
 if __name__ == '__main__':
-    work(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    as_rank(work)
