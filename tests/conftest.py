@@ -27,6 +27,12 @@ def no_environment_report():
 
 
 @pytest.fixture(autouse=True)
+def same_seed():
+    """Draws depend on the seed of the process, and no test on those before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def fresh_progress():
     """Runs publish their iteration globally; no test starts at the end of another one's run."""
     from mmengine.logging import MessageHub

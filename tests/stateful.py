@@ -5,6 +5,7 @@ For `tools/dev/kill_and_resume.py`, `tools/dev/soak.py` and tests/test_reliabili
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,7 @@ def config(name: str, data: Path, folder: Path, work_dir: Path, epochs: int = 3)
     (folder / 'dropping').mkdir(parents=True, exist_ok=True)
     cfg = run_config(task, data, work_dir, distill(folder), epochs=epochs)
     cfg.default_hooks.checkpoint.type = 'mmkd.SafeCheckpointHook'
-    cfg.merge_from_dict(changes)
+    cfg.merge_from_dict(copy.deepcopy(changes))  # which takes _delete_ out of it
     if 'batch_sampler' in cfg.train_dataloader:
         cfg.train_dataloader.dataset.pop('indices', None)  # several classes
     return cfg

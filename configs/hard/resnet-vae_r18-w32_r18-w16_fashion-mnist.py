@@ -6,6 +6,7 @@ model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
     distill=dict(
+        probe_size=(28, 28),  # the autoencoder takes no other
         teacher=dict(
             config='mmkd::teachers/resnet_r18-w32_fashion-mnist.py',
             checkpoint='work_dirs/teachers/resnet_r18-w32_fashion-mnist/teacher.pth',

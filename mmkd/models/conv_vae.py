@@ -47,6 +47,7 @@ class ConvVAE(BaseModel):
         super().__init__(data_preprocessor=data_preprocessor)
         if size[0] % 4 or size[1] % 4:
             raise ConfigError('model.size', f'multiples of 4, not {tuple(size)}')
+        self.size = (size[0], size[1])
         self.latent = latent
         self.beta = beta
         small = (2 * width, size[0] // 4, size[1] // 4)
@@ -69,7 +70,16 @@ class ConvVAE(BaseModel):
         )
 
     def encode(self, images: Tensor) -> Tensor:
-        """Return the latent means (N, D)."""
+        """Return the latent means (N, D).
+
+        Raises:
+            ConfigError: The images have another size.
+        """
+        if images.shape[-2:] != self.size:
+            other = tuple(images.shape[-2:])
+            raise ConfigError(
+                'vae', f'this autoencoder takes images of {self.size} pixels, not {other}'
+            )
         return self.encoder(images).chunk(2, dim=1)[0]
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -144,6 +144,7 @@ class Distiller(nn.Module):
             name: method.schedule.at(iteration, max_iters) for name, method in self.methods.items()
         }
 
+    @torch.compiler.disable  # its hooks and decisions are none of a compiler's business
     def step(
         self,
         student: nn.Module,

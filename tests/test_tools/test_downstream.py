@@ -114,7 +114,6 @@ def test_train(workspace, installed):
             config,
             '--work-dir',
             out,
-            '--cfg-options',
             *options,
         )
         assert 'distill.edges.loss_edges' in printed

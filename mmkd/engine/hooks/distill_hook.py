@@ -72,6 +72,11 @@ class DistillHook(Hook):
             ConfigError: Steps are to be skipped and there are several optimizers.
         """
         distiller = distiller_of(runner)
+        if distiller is not None and runner.cfg.get('compile'):
+            runner.logger.warning(
+                'compile: a step with distillation runs as it is; only teachers can be compiled, '
+                'by model.distill.teacher.compile=True'
+            )
         if distiller is None or distiller.guard.policy != 'skip_step':
             return
         wrapper = runner.optim_wrapper
