@@ -16,7 +16,7 @@ from mmkd.cli.testing import check_checkpoint, dump_predictions, paint_predictio
 def parse_args() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='path of a config')
+    parser.add_argument('config', help='path of a config, or mmkd::… for one of ours')
     parser.add_argument('checkpoint', help='path or URL of a checkpoint')
     parser.add_argument('--work-dir', help='where the log and the metrics go')
     parser.add_argument('--out', '--dump', help='write the predictions to this .pkl file')

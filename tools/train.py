@@ -21,7 +21,7 @@ from mmkd.engine.continuing import shield_workers
 def parse_args() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='path of a config')
+    parser.add_argument('config', help='path of a config, or mmkd::… for one of ours')
     parser.add_argument('--work-dir', help='where logs and checkpoints go')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument(

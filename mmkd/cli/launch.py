@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.hooks import CheckpointHook
 
+import mmkd
 from mmkd.utils.checkpoints import refusal, restrict, unsafe
 from mmkd.utils.errors import ConfigError, Interrupted, NonFiniteError
 
@@ -40,6 +41,16 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
+def config_path(name: str) -> str:
+    """Return the path of a config; one of ours may be called ``mmkd::<path below configs/>``.
+
+    Raises:
+        FileNotFoundError: mmkd has no such config.
+    """
+    package, _, rest = name.partition('::')
+    return mmkd.config(rest) if package == 'mmkd' and rest else name
+
+
 def load_config(args: Namespace) -> Config:
     """Read ``args.config`` and apply the common flags.
 
@@ -48,7 +59,7 @@ def load_config(args: Namespace) -> Config:
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     try:
-        cfg = Config.fromfile(args.config)
+        cfg = Config.fromfile(config_path(args.config))
     except (OSError, SyntaxError) as error:
         raise ConfigError('config', f'cannot read {args.config!r}: {error}') from error
     cfg.launcher = args.launcher

@@ -17,6 +17,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 import mmkd
+from mmkd.cli.launch import config_path
 from mmkd.cli.quickstart_report import STUDENT, Run, report
 from mmkd.datasets.shapes import GENERATOR, MARKER, ForeignFolderError, ShapesSettings, make_shapes
 from mmkd.models.distiller import teacher_configs
@@ -127,9 +128,7 @@ def teacher_config(cfg: Config) -> str | None:
     teachers = teacher_configs(distill.get('teacher'))
     if not teachers:
         return None
-    name = str(teachers[0][1]['config'])
-    path = mmkd.config(name.partition('::')[2]) if name.startswith('mmkd::') else name
-    return os.path.relpath(path)
+    return os.path.relpath(config_path(str(teachers[0][1]['config'])))
 
 
 def prepare_data(console: Console) -> dict[str, Any]:
