@@ -12,7 +12,8 @@ A study is a YAML file (configs/studies/*.yml) with these keys:
 - options: options of all rows (and their stages), before their own;
 - _base_: another study, whose keys are inherited.
 
-Finished runs are skipped, so the same command continues a study. "peak MiB" is the largest resident
+Finished runs are skipped, so the same command continues a study. Runs have OMP_NUM_THREADS threads,
+or share the processors if it is not set. "peak MiB" is the largest resident
 set of the training process, the median over the seeds.
 """
 
@@ -72,6 +73,12 @@ def run_one(
     return json.loads(result_file.read_text())
 
 
+def threads_of_a_run(jobs: int) -> int:
+    """Return OMP_NUM_THREADS, if it is set, or each job's share of the processors."""
+    given = os.environ.get('OMP_NUM_THREADS')
+    return int(given) if given else max((os.cpu_count() or 2) // jobs, 1)
+
+
 def stages_of(study: dict[str, Any]) -> list[Stage]:
     """Return the stages of all rows, the teacher first, where the configs look for it."""
     stages = read_stages(study.get('stages', []))
@@ -85,7 +92,7 @@ def stages_of(study: dict[str, Any]) -> list[Stage]:
 
 def run_shared(stages: list[Stage], shown: list[str], test: bool) -> dict[str, str]:
     """Run the stages of all rows; evaluate the test split of those in the table, if asked."""
-    threads = os.cpu_count() or 2
+    threads = threads_of_a_run(1)
 
     def train(config: str, options: dict[str, Any], work_dir: Path) -> Path:
         return Path(run_one(config, options, work_dir, 0, False, threads)['checkpoint'])
@@ -155,7 +162,7 @@ def main() -> None:
     args = parse_args()
     study = Config.fromfile(args.study).to_dict()
     root = Path(args.work_dir) / Path(args.study).stem
-    threads = max((os.cpu_count() or 2) // max(args.jobs, 2), 1)
+    threads = threads_of_a_run(max(args.jobs, 2))
     rows = {row['name']: row for row in study['rows']}
     unknown = set(args.rows or []) - set(rows)
     if unknown:
