@@ -1,6 +1,6 @@
 """Configs of short runs, one for each kind of state that a run has to carry on with.
 
-For `tools/dev/kill_and_resume.py`, `tools/dev/soak.py` and tests/test_reliability.py.
+For kill_and_resume.py, growth.py and soak.py in tools/dev/, and for tests/test_reliability.py.
 """
 
 from __future__ import annotations
@@ -76,6 +76,29 @@ def swapped(folder: Path) -> dict[str, Any]:
     )
 
 
+def augmented(folder: Path) -> dict[str, Any]:
+    """Return an augmentor that learns, with an optimizer of its own."""
+    return dict(
+        teacher=teacher_config('cls', folder),
+        mixer=dict(
+            type='mmkd.HardAugment',
+            augmentor=dict(type='mmkd.AffineAugmentor'),
+            student='head.fc',
+            teacher='head.fc',
+            interval=2,
+        ),
+        methods=dict(logits=LOGITS['cls']),
+    )
+
+
+def refined(folder: Path) -> dict[str, Any]:
+    """Return DAFA, which has an optimizer of its own, and DAM."""
+    plugins = dict(refine=dict(type='mmkd.DAFA', every=2), region=dict(type='mmkd.DAM'))
+    return dict(
+        teacher=teacher_config('det', folder), methods=dict(m=dict(MIMIC['det'], **plugins))
+    )
+
+
 # name: (task, distillation, changes of the run's config)
 TABLE: dict[str, tuple[str, Callable[[Path], dict[str, Any]], dict[str, Any]]] = {
     'adapters-det': ('det', adapters('det', 'mmkd.PatchMix'), {}),
@@ -118,6 +141,9 @@ TABLE: dict[str, tuple[str, Callable[[Path], dict[str, Any]], dict[str, Any]]] =
         untaught(type='mmkd.DLB', student='head.fc'),
         {'train_dataloader.batch_sampler': PREVIOUS},
     ),
+    'augmentor': ('cls', augmented, {}),
+    'refined': ('det', refined, {}),
+    'centroids': ('cls', untaught(type='mmkd.MCMI', student='head.fc', weight=0.1), {}),
     'iterations': (
         'seg',
         adapters('seg', 'mmkd.PatchMix'),

@@ -26,12 +26,19 @@ def tool(name: str, *arguments: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='the tool forks')
-@pytest.mark.parametrize('name', ['queues', 'predictions', 'dropout', 'iterations'])
+@pytest.mark.parametrize('name', ['queues', 'predictions', 'dropout', 'augmentor', 'iterations'])
 def test_killed_and_resumed(name):
     """At moments that are others each time; the seed is in the output of a failure."""
     printed = tool('kill_and_resume.py', name, '--signals', 'KILL,TERM')
     (line,) = [line for line in printed.splitlines() if line.startswith(f'| {name} |')]
     assert 'KILL at' in line and re.search(r'\| [1-9]\d* \| 0 \|$', line), printed
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='the tool forks')
+def test_soak_of_one_round():
+    printed = tool('soak.py', 'weak-head', '--minutes', '0.01')
+    assert re.search(r'^1 rounds killed by .* 0 rounds wrong$', printed, re.M), printed
 
 
 def test_every_exception_is_documented():

@@ -1,115 +1,95 @@
-"""Train each kind of stateful method for some hundred steps and measure what grows.
+"""Train random methods for a given time, with random kills, and look for what changes or grows.
 
-Tiny models on generated images, the table of tests/stateful.py, one process for each row. After a
-tenth of the steps, when caches are warm, memory (resident, in KiB), Python objects, tensors and
-open files are counted at equal distances; the slope is that of a straight line through the counts.
+Each round draws a row of the table in tests/stateful.py. Most rounds kill its run one to four
+times, resume it and compare it to an undisturbed one (kill_and_resume.py); every --every-th trains
+it for --steps steps and measures what grows (growth.py). Checked: entries are equal bit for bit, a
+checkpoint has the keys of the plain student, the teachers' hashes have not changed, and memory and
+open files stay as they are.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
-import json
-import os
+import random
 import sys
 import tempfile
+import time
+from collections import Counter
 from pathlib import Path
 
-import numpy as np
-import torch
-from mmengine.hooks import Hook
-from mmengine.logging import MMLogger
-from mmengine.runner import Runner
-
-from mmkd.models.teacher import hash_of
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'tests'))
-
+import growth
+import kill_and_resume
 import stateful
+import torch
+from mmengine.logging import MMLogger
 from runs import make_data
 
-COUNTS = 20
+from mmkd.models.loading import build_plain
+
+# What a hundred steps may add: resident KiB and open files.
+KIB, FILES = 256, 0.1
 
 
-class Count(Hook):
-    """Counts what could grow."""
-
-    priority = 'LOWEST'
-
-    def __init__(self, steps: int) -> None:
-        self.begin = steps // 10
-        self.every = max((steps - self.begin) // COUNTS, 1)
-        self.seen: list[tuple[int, ...]] = []
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Count, where it is due."""
-        if runner.iter < self.begin or (runner.iter - self.begin) % self.every:
-            return
-        gc.collect()
-        objects = gc.get_objects()
-        tensors = sum(issubclass(type(o), torch.Tensor) for o in objects)
-        resident = int(Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGESIZE')
-        files = len(os.listdir('/proc/self/fd'))
-        self.seen.append((runner.iter, resident // 1024, len(objects), tensors, files))
+def check_keys(name: str, saved: Path, data: Path, folder: Path) -> list[str]:
+    """Return the entries that a checkpoint has and the plain student has not, or vice versa."""
+    cfg = stateful.config(name, data, folder / 'teachers', folder / 'unused')
+    plain = build_plain(cfg, 'soak').state_dict().keys()
+    return sorted(torch.load(saved, weights_only=False)['state_dict'].keys() ^ plain)
 
 
-def work(name: str, steps: int, data: Path, folder: Path) -> None:
-    """Train one row in this process and write the counts."""
-    log = os.open(folder / f'{name}.log', os.O_WRONLY | os.O_CREAT)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    Runner._log_env = lambda *_: None  # it would start compilers
-    cfg = stateful.config(name, data, folder / 'teachers', folder / name, epochs=max(steps // 4, 2))
-    if 'max_iters' in cfg.train_cfg:
-        cfg.train_cfg.max_iters = steps
-    cfg.default_hooks.checkpoint.update(interval=max(steps // 16, 1), max_keep_ckpts=2)
-    cfg.default_hooks.logger.interval = 50
-    cfg.visualizer = dict(type='Visualizer', vis_backends=[])
-    runner = Runner.from_cfg(cfg)
-    teachers = list(runner.model.distiller.teachers.values())
-    before = [hash_of(teacher.model) for teacher in teachers]
-    count = Count(steps)
-    runner.register_hook(count)
-    runner.train()
-    same = before == [hash_of(teacher.model) for teacher in teachers]
-    (folder / f'{name}.json').write_text(json.dumps(dict(seen=count.seen, same=same)))
+def killed(name: str, data: Path, folder: Path, draw: random.Random) -> tuple[str, bool, Counter]:
+    """Do one round with kills; return its line, whether all was right, and the signals sent."""
+    kinds = draw.choices(list(kill_and_resume.SIGNALS), k=draw.randint(1, 4))
+    found = kill_and_resume.row(name, kinds, data, folder, draw)
+    wrong = check_keys(name, found['saved'], data, folder)
+    line = kill_and_resume.line(found) + (f' keys: {wrong}' if wrong else '')
+    right = not wrong and (not found['differ'] or name in stateful.EXCEPTIONS)
+    return line, right, Counter(kill.split()[0] for kill in found['killed'])
 
 
-def row(name: str, steps: int, data: Path, folder: Path) -> str:
-    """Return one line of the table."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work(name, steps, data, folder)
-        finally:
-            os._exit(0)
-    os.waitpid(pid, 0)
-    out = folder / f'{name}.json'
-    if not out.exists():
-        raise SystemExit((folder / f'{name}.log').read_text()[-3000:])
-    found = json.loads(out.read_text())
-    seen = np.array(found['seen'], dtype=float)
-    slopes = [np.polyfit(seen[:, 0], seen[:, i], 1)[0] for i in range(1, seen.shape[1])]
-    grown = ' | '.join(f'{100 * slope:+.1f}' for slope in slopes)
-    same = 'same' if found['same'] else 'CHANGED'
-    return f'| {name} | {seen[0, 1] / 1024:.0f} | {grown} | {same} |'
+def grown(name: str, steps: int, data: Path, folder: Path) -> tuple[str, bool]:
+    """Do one long round; return its line and whether all was right."""
+    line, slopes, same = growth.row(name, steps, data, folder)
+    right = same and slopes[0] <= KIB and slopes[-1] <= FILES
+    return line + ('' if right else ' GROWS'), right
 
 
 def main() -> None:
-    """Print one line for each row: what a hundred steps add."""
+    """Print a line for each round; exit with 1 if something was wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('rows', nargs='*', help=f'some of {", ".join(stateful.TABLE)}; all')
-    parser.add_argument('--steps', type=int, default=400)
+    parser.add_argument('rows', nargs='*', help='some rows of the table; all')
+    parser.add_argument('--minutes', type=float, default=20.0)
+    parser.add_argument('--steps', type=int, default=2000, help='of a long round')
+    parser.add_argument('--every', type=int, default=5, help='every how many rounds one is long')
+    parser.add_argument('--seed', type=int, help='of rows, signals and moments')
     args = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
+    draw = random.Random(seed)
     torch.set_num_threads(1)
     MMLogger.get_instance('soak', log_level='ERROR')
-    print('| state | MiB at first | KiB | objects | tensors | files | teacher |')
-    print('|---|---|---|---|---|---|---|')
-    with tempfile.TemporaryDirectory() as folder:
-        data = make_data(Path(folder) / 'data')
-        for name in args.rows or stateful.TABLE:
-            print(row(name, args.steps, data, Path(folder)), flush=True)
-    print('The slopes are those of a hundred steps.')
+    print(f'seed {seed}\nkilled: {kill_and_resume.HEAD.splitlines()[0]}')
+    print(f'grown:  {growth.HEAD.splitlines()[0]}', flush=True)
+    end = time.monotonic() + 60 * args.minutes
+    rounds, wrong, signals = Counter(), 0, Counter()
+    with tempfile.TemporaryDirectory() as root:
+        data = make_data(Path(root) / 'data')
+        while time.monotonic() < end:
+            name = draw.choice(args.rows or list(stateful.TABLE))
+            with tempfile.TemporaryDirectory(dir=root) as folder:
+                if sum(rounds.values()) % args.every == args.every - 1:
+                    kind, (line, right) = 'grown', grown(name, args.steps, data, Path(folder))
+                else:
+                    kind = 'killed'
+                    line, right, sent = killed(name, data, Path(folder), draw)
+                    signals += sent
+            rounds[kind] += 1
+            wrong += not right
+            print(f'{kind + ":":7} {line}', flush=True)
+    print(
+        f'{rounds["killed"]} rounds killed by {signals["KILL"]} KILL and {signals["TERM"]} TERM, '
+        f'{rounds["grown"]} rounds of {args.steps} steps, {wrong} rounds wrong'
+    )
+    sys.exit(wrong > 0)
 
 
 if __name__ == '__main__':
