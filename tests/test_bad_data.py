@@ -95,6 +95,7 @@ def test_error_of_a_worker_is_one_line(shapes, tmp_path):
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_paths_beyond_ascii(shapes, tmp_path):
     root = tmp_path / 'dätä 数据 é'
     shutil.copytree(shapes, root)

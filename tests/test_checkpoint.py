@@ -75,6 +75,7 @@ def tensors(output) -> list[torch.Tensor]:
     return [t for item in output for t in tensors(item)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('task', TASKS)
 def test_every_file_is_a_plain_students(task, shapes, tmp_path):
     """The last one, the best one, one of averaged weights, and that of an interrupted run."""
@@ -152,6 +153,7 @@ def everything(runner) -> dict:
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('task', TASKS)
 def test_resuming_equals_not_having_stopped(task, shapes, tmp_path):
     """Bit for bit: student, adapters, momenta; schedules and draws go on where they were."""

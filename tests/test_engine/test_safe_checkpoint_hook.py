@@ -42,6 +42,7 @@ def run(name, shapes, tmp_path, folder, hook=None, resume=False, **changes):
     return runner
 
 
+@pytest.mark.slow
 def test_stopped_in_the_middle_of_an_epoch(shapes, tmp_path):
     """With dropout, flips, averages and an evaluation, it ends as if nothing had been."""
     extra = {

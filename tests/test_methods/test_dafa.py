@@ -222,6 +222,7 @@ def entries(state: dict) -> dict[str, torch.Tensor]:
     return flat
 
 
+@pytest.mark.slow
 def test_frozen_at_identity_equals_plain_kd_bit_for_bit(shapes, tmp_path):
     states = []
     for name, refine in (('plain', None), ('frozen', FROZEN)):
@@ -235,6 +236,7 @@ def test_frozen_at_identity_equals_plain_kd_bit_for_bit(shapes, tmp_path):
     assert not frozen[learner]['module']['logits'].any()
 
 
+@pytest.mark.slow
 def test_resuming_equals_not_having_stopped(shapes, tmp_path):
     method = distill('det', tmp_path, dict(type='mmkd.DAFA', every=2))
 

@@ -240,6 +240,7 @@ def test_interval_and_frozen(tmp_path):
     assert all(torch.equal(v, before[k]) for k, v in state_of(mixer).items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('augmentor', FAMILIES, ids=['affine', 'mixture'])
 def test_frozen_at_the_identity_equals_plain_kd(augmentor, shapes, tmp_path):
     """Bit for bit, through a whole run; and with a learning augmentor it does not."""
@@ -257,6 +258,7 @@ def test_frozen_at_the_identity_equals_plain_kd(augmentor, shapes, tmp_path):
     assert any(not torch.equal(v, states['learning'][k]) for k, v in states['plain'].items())
 
 
+@pytest.mark.slow
 def test_resuming_equals_not_having_stopped(shapes, tmp_path):
     """Student, augmentor, its momenta, and whose turn it is."""
 

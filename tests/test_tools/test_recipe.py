@@ -181,6 +181,7 @@ def test_a_recipe_as_a_user_runs_it(workspace):
     assert (workspace.folder / 'taught/student.pth').exists()
 
 
+@pytest.mark.slow
 def test_the_command_line(workspace):
     (workspace.folder / 'empty.yml').write_text('rows: []\n')
     assert 'lists no stages' in workspace.run('tools/recipe.py', 'empty.yml', code=2)
