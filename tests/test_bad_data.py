@@ -129,6 +129,7 @@ def test_a_pipeline_stays_within_reach():
         _ = pipeline.transforms
 
 
+@pytest.mark.slow
 def test_scaled_rate_counts_images(shapes, tmp_path):
     """Pairs and repeated images are images of the step: what counts is ``batch_size``."""
     from mmkd.datasets import PreviousBatchSampler, SameClassPairBatchSampler

@@ -191,6 +191,7 @@ class Count(Hook):
         self.steps.append(runner.iter)
 
 
+@pytest.mark.slow
 def test_a_plain_run_cannot_be_resumed_with_adapters(shapes, tmp_path):
     """The other way round, loading weights, is possible."""
     train(run_config('cls', shapes, tmp_path, epochs=1))
@@ -208,6 +209,7 @@ def test_a_plain_run_cannot_be_resumed_with_adapters(shapes, tmp_path):
         assert torch.equal(value, loaded[name])
 
 
+@pytest.mark.slow
 def test_other_methods_cannot_be_resumed(shapes, tmp_path):
     cfg = run_config('cls', shapes, tmp_path, distill_of('cls', tmp_path), epochs=1)
     train(cfg)

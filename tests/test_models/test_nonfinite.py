@@ -177,6 +177,7 @@ def changed(before, after):
     return [name for name in before if not torch.equal(before[name], after[name])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('task', 'optimizer'), [('det', 'SGD'), ('seg', 'SGD'), ('cls', 'AdamW'), ('cls', 'SGD')]
 )
@@ -192,6 +193,7 @@ def test_a_skipped_step_changes_nothing(task, optimizer, shapes, tmp_path):
     assert all(torch.isfinite(v).all() for v in seen[-1].values())
 
 
+@pytest.mark.slow
 def test_a_part_of_an_accumulated_batch_is_skipped(shapes, tmp_path):
     """The rest of it counts; where nothing remains the optimizer does not act."""
     seen, _ = watched('cls', shapes, tmp_path, (2, 4, 5), accumulative_counts=2)
