@@ -116,6 +116,10 @@ ROWS = {
             ),
         ),
     ),
+    # Divided by the number of boxes of all ranks.
+    'dam-boxes': Row(
+        'det', taught('det', feature=dict(MIMIC['det'], region=dict(type='mmkd.DAM')))
+    ),
     'past-predictions': Row(
         'cls',
         methods(
