@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor, nn
 
 import mmkd.models.teacher
@@ -73,10 +75,12 @@ def measure(candidates: list[Candidate], device: torch.device, repeat: int, warm
 
     One step of each after the other, so that whatever else the machine does hits all of them.
     """
-    for candidate in candidates:
+    console = Console(stderr=True)
+    for candidate in track(candidates, 'warm-up', console=console, transient=True):
         for _ in range(warmup):
             candidate.run()
-    for _ in range(repeat):
+    names = ', '.join(candidate.name for candidate in candidates if candidate.model is not None)
+    for _ in track(range(repeat), names, console=console):
         for candidate in candidates:
             synchronize(device)
             start = time.perf_counter()
