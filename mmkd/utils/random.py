@@ -38,4 +38,4 @@ def step_generator(iteration: int, rank: int = 0, salt: int = 0) -> torch.Genera
         salt: Keeps several users of one step apart. Defaults to 0.
     """
     seed = np.random.SeedSequence([torch.initial_seed() % 2**63, iteration, rank, salt])
-    return torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
+    return torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0]) >> 1)

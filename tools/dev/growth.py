@@ -22,6 +22,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from mmkd.models.teacher import hash_of
+from mmkd.utils.plain import plain_config
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'tests'))
 
@@ -53,8 +54,8 @@ class Count(Hook):
         self.seen.append((runner.iter, resident // 1024, len(objects), tensors, files))
 
 
-def work(name: str, steps: int, data: Path, folder: Path) -> None:
-    """Train one row in this process and write the counts."""
+def work(name: str, steps: int, data: Path, folder: Path, plain: bool = False) -> None:
+    """Train one row, or its plain student, in this process and write the counts."""
     log = os.open(folder / f'{name}.log', os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -65,8 +66,8 @@ def work(name: str, steps: int, data: Path, folder: Path) -> None:
     cfg.default_hooks.checkpoint.update(interval=max(steps // 16, 1), max_keep_ckpts=2)
     cfg.default_hooks.logger.interval = 50
     cfg.visualizer = dict(type='Visualizer', vis_backends=[])
-    runner = Runner.from_cfg(cfg)
-    teachers = list(runner.model.distiller.teachers.values())
+    runner = Runner.from_cfg(plain_config(cfg) if plain else cfg)
+    teachers = [] if plain else list(runner.model.distiller.teachers.values())
     before = [hash_of(teacher.model) for teacher in teachers]
     count = Count(steps)
     runner.register_hook(count)
@@ -79,8 +80,10 @@ HEAD = """| state | MiB at first | KiB | objects | tensors | files | teacher |
 |---|---|---|---|---|---|---|"""
 
 
-def row(name: str, steps: int, data: Path, folder: Path) -> tuple[str, list[float], bool]:
-    """Train one row in a child process.
+def row(
+    name: str, steps: int, data: Path, folder: Path, plain: bool = False
+) -> tuple[str, list[float], bool]:
+    """Train one row, or its plain student, in a child process.
 
     Returns:
         Its line of the table, the slopes of a hundred steps, whether the teachers are the same.
@@ -88,7 +91,7 @@ def row(name: str, steps: int, data: Path, folder: Path) -> tuple[str, list[floa
     pid = os.fork()
     if pid == 0:
         try:
-            work(name, steps, data, folder)
+            work(name, steps, data, folder, plain)
         finally:
             os._exit(0)
     os.waitpid(pid, 0)
@@ -108,6 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('rows', nargs='*', help=f'some of {", ".join(stateful.TABLE)}; all')
     parser.add_argument('--steps', type=int, default=400)
+    parser.add_argument('--plain', action='store_true', help='without distillation, to compare')
     args = parser.parse_args()
     torch.set_num_threads(1)
     MMLogger.get_instance('growth', log_level='ERROR')
@@ -115,7 +119,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = make_data(Path(folder) / 'data')
         for name in args.rows or stateful.TABLE:
-            print(row(name, args.steps, data, Path(folder))[0], flush=True)
+            print(row(name, args.steps, data, Path(folder), args.plain)[0], flush=True)
     print('The slopes are those of a hundred steps.')
 
 
