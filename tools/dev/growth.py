@@ -61,9 +61,11 @@ def work(name: str, steps: int, data: Path, folder: Path, plain: bool = False) -
     os.dup2(log, 2)
     Runner._log_env = lambda *_: None  # it would start compilers
     cfg = stateful.config(name, data, folder / 'teachers', folder / name, epochs=max(steps // 4, 2))
+    units = steps // 4  # epochs of four iterations
     if 'max_iters' in cfg.train_cfg:
-        cfg.train_cfg.max_iters = steps
-    cfg.default_hooks.checkpoint.update(interval=max(steps // 16, 1), max_keep_ckpts=2)
+        units = cfg.train_cfg.max_iters = steps
+    # The first checkpoint fills buffers that stay, so it comes before the first count.
+    cfg.default_hooks.checkpoint.update(interval=max(units // 16, 1), max_keep_ckpts=2)
     cfg.default_hooks.logger.interval = 50
     cfg.visualizer = dict(type='Visualizer', vis_backends=[])
     runner = Runner.from_cfg(plain_config(cfg) if plain else cfg)
