@@ -116,9 +116,15 @@ ROWS = {
             ),
         ),
     ),
-    # Divided by the number of boxes of all ranks.
+    # The heads' losses are divided by the boxes of all ranks; a region's mean is each rank's own.
     'dam-boxes': Row(
-        'det', taught('det', feature=dict(MIMIC['det'], region=dict(type='mmkd.DAM')))
+        'det',
+        taught(
+            'det',
+            feature=dict(
+                MIMIC['det'], weight=0.01, region=dict(type='mmkd.DAM', region_weight=0.0)
+            ),
+        ),
     ),
     'past-predictions': Row(
         'cls',
