@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.runner import Runner
@@ -29,6 +31,8 @@ def no_environment_report():
 @pytest.fixture(autouse=True)
 def same_seed():
     """Draws depend on the seed of the process, and no test on those before it."""
+    random.seed(0)
+    np.random.seed(0)
     torch.manual_seed(0)
 
 

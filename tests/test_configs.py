@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import pytest
@@ -34,6 +37,7 @@ NAME = re.compile(r'[a-z0-9.+-]+_[a-z0-9.+-]+_[a-z0-9.+-]+_[a-z0-9.+-]+\.py')
 FOLDERS = sorted({p.parent for p in CONFIGS.glob('*/*.py')} - {CONFIGS / n for n in NO_METHODS})
 FILES = [path for folder in FOLDERS for path in sorted(folder.glob('*.py'))]
 PACKAGES = ('mmdet', 'mmseg', 'mmpretrain')
+GOLDEN = Path(__file__).parent / 'golden' / 'golden_steps.json'
 # Large enough for five pyramid levels, no larger.
 SIZES = dict(det=128, seg=(64, 128), cls=64)
 
@@ -66,6 +70,11 @@ def published_weights(name: str) -> str:
     return next(m['Weights'] for m in models if m.get('Config') == f'configs/{config}')
 
 
+def machine() -> dict[str, str]:
+    """Return what decides how floating-point sums are rounded."""
+    return dict(torch=torch.__version__, cpu=torch.backends.cpu.get_cpu_capability())
+
+
 def publish_epoch(epoch: int) -> None:
     """Publish an epoch of two, as the Runner does."""
     hub = MessageHub.get_current_instance()
@@ -81,8 +90,7 @@ def show_training_data(model: nn.Module, batch: dict) -> None:
 
 def say_it_once(model: nn.Module, cfg: Config, data: dict) -> None:
     """Take the steps before the one in which a student learns of what it has said itself."""
-    sampler = (cfg.train_dataloader.get('batch_sampler') or {}).get('type')
-    if sampler == 'mmkd.PreviousBatchSampler':  # the second half of a batch comes again
+    if has_previous_batches(cfg):  # the second half of a batch comes again
         half = {name: value[len(value) // 2 :] for name, value in data.items()}
         model(**half, mode='loss')
         return
@@ -92,6 +100,56 @@ def say_it_once(model: nn.Module, cfg: Config, data: dict) -> None:
     with torch.no_grad():  # in the meantime it changes its mind
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
+
+
+def two_more_steps(model: nn.Module, cfg: Config, data: dict) -> list[dict]:
+    """Update the parameters twice, and return the logged losses behind each update."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(parameters, lr=0.01)
+    logs = []
+    for iteration in (1, 2):
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        MessageHub.get_current_instance().update_info('iter', iteration)
+        if has_previous_batches(cfg):  # the images that were new in the step before come second
+            data = {name: swap_halves(value) for name, value in data.items()}
+        total, log = model.parse_losses(model(**data, mode='loss'))
+        total.backward()
+        logs.append(log)
+    return logs
+
+
+def has_previous_batches(cfg: Config) -> bool:
+    """Whether half of a batch are the images of the batch before."""
+    sampler = (cfg.train_dataloader.get('batch_sampler') or {}).get('type')
+    return sampler == 'mmkd.PreviousBatchSampler'
+
+
+def swap_halves(batch: Any) -> Any:
+    """Swap the two halves of a tensor or a list."""
+    first, second = batch[: len(batch) // 2], batch[len(batch) // 2 :]
+    return second + first if isinstance(batch, list) else torch.cat([second, first])
+
+
+def compare_golden(name: str, logs: list[dict]) -> None:
+    """Compare the losses of three steps with those recorded for this config.
+
+    With ``MMKD_RECORD=FOLDER`` they are written there, for ``tests/golden/record_steps.py``.
+    """
+    found = {key: [float(log[key].mean()) for log in logs if key in log] for key in logs[0]}
+    if os.environ.get('MMKD_RECORD'):
+        file = Path(os.environ['MMKD_RECORD']) / f'{name.replace("/", "@")}.json'
+        file.write_text(json.dumps(found))
+        return
+    golden = json.loads(GOLDEN.read_text())
+    # Other processors round otherwise, and three steps amplify it.
+    same = golden['recorded_with'] == machine()
+    tolerance = 1e-6 if same else 1e-3
+    expected = golden['steps'][name]
+    assert set(found) == set(expected)
+    for key, values in expected.items():
+        assert found[key] == pytest.approx(values, rel=tolerance, abs=tolerance / 10), key
 
 
 def test_there_are_configs():
@@ -195,6 +253,7 @@ def test_builds_steps_saves(path, tmp_path):
     without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not without
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
+    compare_golden(f'{path.parent.name}/{path.stem}', [log, *two_more_steps(model, cfg, data)])
 
     checkpoint = tmp_path / 'student.pth'
     torch.save(model.state_dict(), checkpoint)
