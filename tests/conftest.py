@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.runner import Runner
-from runs import make_data
+from support.runs import make_data
 
 import mmkd  # noqa: F401 (registers everything)
 

@@ -12,20 +12,20 @@ from typing import Any
 
 import pytest
 import torch
-from bad_configs import AT_BUILD
-from bad_data import DATA
-from config_mistakes import working
-from helpers import build
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import MessageHub
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
-from runs import run_config, train
-from tiny_models import SCOPES, make_student
+from support.bad_configs import AT_BUILD
+from support.bad_data import DATA
+from support.config_mistakes import working
+from support.helpers import build
+from support.runs import run_config, train
+from support.tiny_models import SCOPES, make_student
 
 from mmkd.cli.preflight import check_inputs, explained
-from mmkd.datasets.checked import DataError, NamingPipeline, check_batch, name_files
+from mmkd.engine.data_check import DataError, NamingPipeline, check_batch, name_files
 from mmkd.utils import ConfigError
 
 FAULTS = [name for name, (_, _, message) in DATA.items() if message]

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from bad_configs import AT_BUILD
-from config_mistakes import METHODS, MIXER, working
 from mmengine.runner import Runner
-from runs import run_config
-from tiny_models import (
+from support.bad_configs import AT_BUILD
+from support.config_mistakes import METHODS, MIXER, working
+from support.runs import run_config
+from support.tiny_models import (
     TASKS,
     losses_of,
     make_student,

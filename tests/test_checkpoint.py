@@ -12,8 +12,8 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from runs import evaluation, run_config, train
-from tiny_models import (
+from support.runs import evaluation, run_config, train
+from support.tiny_models import (
     LOGITS,
     MIMIC,
     SCOPES,

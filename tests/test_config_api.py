@@ -6,8 +6,8 @@ import runpy
 import sys
 
 import pytest
-from helpers import CONFIGS, ROOT, bases_of
 from mmengine.config import Config
+from support.helpers import CONFIGS, ROOT, bases_of
 
 import mmkd
 

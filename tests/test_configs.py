@@ -12,7 +12,9 @@ from urllib.parse import urlparse
 import pytest
 import torch
 import yaml
-from helpers import (
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+from support.helpers import (
     CONFIGS,
     ROOT,
     bases_of,
@@ -24,12 +26,10 @@ from helpers import (
     tensors_of,
     tiny_distilled,
 )
-from mmengine.config import Config
-from mmengine.logging import MessageHub
 from torch import nn
 
 import mmkd  # noqa: F401
-from mmkd.utils.plain import learns_from_pairs, pairs_images
+from mmkd.utils.student_config import learns_from_pairs, pairs_images
 
 # Folders of configs/ that hold configs but no distillation method.
 NO_METHODS = ('_base_', 'students', 'teachers')

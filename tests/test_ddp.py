@@ -8,10 +8,10 @@ import pytest
 import torch
 from mmengine.logging import MessageHub
 from mmengine.model import MMDistributedDataParallel
-from tiny_models import LOGITS, MIMIC, TASKS, make_student, teacher_config
-from tiny_models import preprocessed as preprocess
+from support.tiny_models import LOGITS, MIMIC, TASKS, make_student, teacher_config
+from support.tiny_models import preprocessed as preprocess
+from support.two_ranks import as_rank, results_of
 from torch import nn
-from two_ranks import as_rank, results_of
 
 STEPS = 4
 # Methods for classifiers: one with branches, one whose loss is over the images of all processes.

@@ -8,10 +8,10 @@ import pytest
 import torch
 from mmengine.logging import MessageHub
 from mmengine.model import MMDistributedDataParallel
-from tiny_models import LOGITS, make_student, preprocessed, teacher_config
-from two_ranks import as_rank, results_of
+from support.tiny_models import LOGITS, make_student, preprocessed, teacher_config
+from support.two_ranks import as_rank, results_of
 
-from mmkd.mixers import hard_augment
+from mmkd.mixers.hard import hard_augment
 
 STEPS = 4
 RATE = 0.5

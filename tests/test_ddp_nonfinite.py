@@ -9,8 +9,8 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.logging import MessageHub
 from mmengine.model import MMDistributedDataParallel
-from tiny_models import LOGITS, make_student, preprocessed, teacher_config
-from two_ranks import as_rank, results_of
+from support.tiny_models import LOGITS, make_student, preprocessed, teacher_config
+from support.two_ranks import as_rank, results_of
 
 from mmkd.methods import Method
 from mmkd.registry import MODELS

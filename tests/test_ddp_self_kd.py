@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import make_batch
 from mmengine.logging import MessageHub
 from mmengine.model import MMDistributedDataParallel
-from tiny_models import make_student, preprocessed
+from support.helpers import make_batch
+from support.tiny_models import make_student, preprocessed
+from support.two_ranks import as_rank, results_of
+from support.views import random
 from torch import nn
-from two_ranks import as_rank, results_of
-from views import random
 
 from mmkd.methods.prediction_table import PredictionTable
 from mmkd.models import SideLearner

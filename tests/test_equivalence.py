@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from runs import run_config, train
-from tiny_models import LOGITS, MIMIC, TASKS, teacher_config
+from support.runs import run_config, train
+from support.tiny_models import LOGITS, MIMIC, TASKS, teacher_config
 
 from mmkd.models.distilled import DistilledMixin
 

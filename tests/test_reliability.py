@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from helpers import ROOT
-from stateful import EXCEPTIONS, TABLE
+from support.helpers import ROOT
+from support.stateful import EXCEPTIONS, TABLE
 
 
 def tool(name: str, *arguments: str) -> str:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT, build, read_config
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
-from runs import evaluation, run_config, train
+from support.helpers import ROOT, build, read_config
+from support.runs import evaluation, run_config, train
+from support.tiny_models import SCOPES, TASKS, model_config
 from test_methods.test_instance_kd import ips
-from tiny_models import SCOPES, TASKS, model_config
 
 from mmkd.utils import ConfigError, plain_config
-from mmkd.utils.plain import ours_in, plain_options
+from mmkd.utils.student_config import ours_in, plain_options
 
 PAIRS = dict(type='mmkd.SameClassPairBatchSampler', anchors_per_epoch='half')
 

@@ -9,8 +9,8 @@ import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner
-from runs import run_config, train
-from tiny_models import LOGITS, MIMIC, TASKS, make_student, teacher_config
+from support.runs import run_config, train
+from support.tiny_models import LOGITS, MIMIC, TASKS, make_student, teacher_config
 
 needs_gpu = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="mmengine's AmpOptimWrapper refuses to run on a CPU"

@@ -22,9 +22,9 @@ from torch import nn
 from mmkd.datasets.synthetic import make_batch
 from mmkd.models.arguments import KEY, teacher_configs
 from mmkd.models.distiller import Distiller
-from mmkd.models.loading import build_plain, load_config, without_pretrained
 from mmkd.registry import MODELS as OURS
-from mmkd.utils.plain import find, learns_from_pairs, plain_config
+from mmkd.utils.loading import build_plain, load_config, without_pretrained
+from mmkd.utils.student_config import find, learns_from_pairs, plain_config
 
 TASKS = dict(mmdet='det', mmseg='seg', mmpretrain='cls')
 REPEATS = 'PreviousBatchSampler'  # whose batches end with the images of the batch before

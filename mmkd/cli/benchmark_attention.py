@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmkd.cli.measure import MIB, saved_bytes
 from mmkd.methods.acam import ACAM, MaskUnits
-from mmkd.mixers.view import View
+from mmkd.view import View
 
 Size = tuple[int, int]
 

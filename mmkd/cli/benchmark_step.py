@@ -19,7 +19,7 @@ from mmkd.cli.step_memory import peak_memory
 from mmkd.models.arguments import KEY
 from mmkd.models.distiller import Distiller
 from mmkd.utils.errors import ConfigError
-from mmkd.utils.plain import is_distilled
+from mmkd.utils.student_config import is_distilled
 
 MARGIN = 1.15  # of a method's step over the student's step and the teacher's forward together
 TOGETHER = 4  # distilled students that are in memory at once

@@ -10,10 +10,9 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner, set_random_seed
 
-from mmkd.cli.draw import (
+from mmkd.cli.drawing import (
     Palette,
     class_legend,
-    denormalize,
     draw_borders,
     draw_sample,
     sources_of,
@@ -22,9 +21,10 @@ from mmkd.cli.export import read_training_checkpoint
 from mmkd.engine.hooks.distill_hook import ENTRY
 from mmkd.mixers import Mixer, View
 from mmkd.models.distiller import KEY, build
-from mmkd.models.loading import build_plain
+from mmkd.models.normalization import denormalize
 from mmkd.utils.errors import ConfigError
-from mmkd.utils.plain import is_distilled, plain_config
+from mmkd.utils.loading import build_plain
+from mmkd.utils.student_config import is_distilled, plain_config
 
 COLUMNS = 4
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from mmkd.models.loading import build_plain
 from mmkd.utils.checkpoints import read_checkpoint
 from mmkd.utils.errors import ConfigError
-from mmkd.utils.plain import ours_in, plain_config
+from mmkd.utils.loading import build_plain
+from mmkd.utils.student_config import ours_in, plain_config
 
 # What a user of the weights may want to know; seeds, paths and times of the run are not among it.
 KEPT_META = ('epoch', 'iter', 'dataset_meta', 'mmengine_version')

@@ -15,11 +15,11 @@ from rich.table import Table
 from torch import nn
 
 from mmkd.models.distiller import teacher_configs
-from mmkd.models.loading import build_plain, load_config
 from mmkd.models.probe import probe_batch
-from mmkd.models.taps import flatten
+from mmkd.taps import flatten
 from mmkd.utils.errors import ConfigError
-from mmkd.utils.plain import is_distilled, plain_config
+from mmkd.utils.loading import build_plain, load_config
+from mmkd.utils.student_config import is_distilled, plain_config
 
 
 def list_taps(

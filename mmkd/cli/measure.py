@@ -19,9 +19,9 @@ import mmkd.models.teacher
 from mmkd.methods.base import Method
 from mmkd.mixers.base import Mixer
 from mmkd.mixers.patch_swap import PatchSwap
-from mmkd.models.forms import synchronize
-from mmkd.models.taps import TapReader
+from mmkd.models.speed import synchronize
 from mmkd.models.teacher import Teacher
+from mmkd.taps import TapReader
 
 MIB = 2**20
 PARTS = ('mixer', 'teacher', 'taps', 'methods', 'backward', 'optimizer')

@@ -13,9 +13,9 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 from torch import nn
 
-from mmkd.cli.draw import Palette, class_legend, draw_sample
-from mmkd.models.loading import build_plain, load_strictly
-from mmkd.utils.plain import plain_config
+from mmkd.cli.drawing import Palette, class_legend, draw_sample
+from mmkd.utils.loading import build_plain, load_strictly
+from mmkd.utils.student_config import plain_config
 
 DISTILL = 'distill.'
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmkd.datasets.checked import EMPTY
+from mmkd.engine.data_check import EMPTY
 from mmkd.utils.errors import ConfigError
-from mmkd.utils.plain import is_distilled
+from mmkd.utils.student_config import is_distilled
 
 # Strategies that cut parameters into pieces, or replace the optimizer's step.
 SHARDED = ('FSDPStrategy', 'DeepSpeedStrategy', 'ColossalAIStrategy')

@@ -22,7 +22,7 @@ from mmkd.cli.quickstart_report import STUDENT, Run, report
 from mmkd.datasets.shapes import GENERATOR, MARKER, ForeignFolderError, ShapesSettings, make_shapes
 from mmkd.models.distiller import teacher_configs
 from mmkd.utils.errors import ConfigError, did_you_mean
-from mmkd.utils.plain import is_distilled, plain_options
+from mmkd.utils.student_config import is_distilled, plain_options
 
 DATA = 'data/shapes'
 

@@ -15,8 +15,8 @@ from rich.table import Table
 
 from mmkd.cli.export import export_student
 from mmkd.cli.plots import plot_losses, plot_predictions
-from mmkd.models.loading import build_plain
-from mmkd.utils.plain import plain_config
+from mmkd.utils.loading import build_plain
+from mmkd.utils.student_config import plain_config
 
 STUDENT = 'student'
 # Of each task: column title, name of the metric, factor. The first decides.

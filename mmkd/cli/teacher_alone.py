@@ -12,14 +12,14 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmkd.models.distiller import check_arguments, teacher_configs
-from mmkd.models.loading import build_plain
+from mmkd.models.normalization import Renormalizer
 from mmkd.models.probe import probe_batch
-from mmkd.models.renormalize import Renormalizer
-from mmkd.models.taps import Tap, flatten
 from mmkd.models.teacher import Teacher
 from mmkd.registry import MODELS
+from mmkd.taps import Tap, flatten
 from mmkd.utils.errors import ConfigError, did_you_mean
-from mmkd.utils.plain import is_distilled, plain_config
+from mmkd.utils.loading import build_plain
+from mmkd.utils.student_config import is_distilled, plain_config
 
 # Modules that post-processing reads. Taps are read as fp32 too, and NMS has no half precision.
 LAST_MODULES = ('bbox_head', 'rpn_head', 'mask_head', 'conv_seg', 'head')

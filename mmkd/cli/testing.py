@@ -10,8 +10,8 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 
 from mmkd.cli.launch import TRUST
-from mmkd.models.loading import load_strictly
 from mmkd.utils.errors import ConfigError
+from mmkd.utils.loading import load_strictly
 
 
 def model_of(runner: Any) -> nn.Module:

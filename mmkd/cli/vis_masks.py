@@ -14,10 +14,10 @@ from torch import nn
 
 from mmkd.cli.export import read_training_checkpoint
 from mmkd.engine.hooks.distill_hook import ENTRY
-from mmkd.engine.pictures import Observer, draw_sheet
-from mmkd.models.loading import without_pretrained
+from mmkd.engine.visualization import Observer, draw_sheet
 from mmkd.utils.errors import ConfigError
-from mmkd.utils.plain import is_distilled
+from mmkd.utils.loading import without_pretrained
+from mmkd.utils.student_config import is_distilled
 
 
 def vis_masks(

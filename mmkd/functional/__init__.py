@@ -19,7 +19,7 @@ from mmkd.functional.centers import (
 )
 from mmkd.functional.channelwise import channel_kl
 from mmkd.functional.divergence import softmax_kl
-from mmkd.functional.feature import mimic_loss, standardize
+from mmkd.functional.feature import mimic_loss, resize_to, standardize
 from mmkd.functional.foreground import foreground_masks, pad_boxes, weighted_squares
 from mmkd.functional.heads import distribution_kl, prior_rows, quality_focal_kd
 from mmkd.functional.heterogeneous import (
@@ -135,6 +135,7 @@ __all__ = [
     'relaxed_bernoulli',
     'relaxed_choice',
     'resize_labels',
+    'resize_to',
     'similarity_error',
     'soft_cross_entropy',
     'soft_target_labels',

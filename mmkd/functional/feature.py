@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -68,3 +69,10 @@ def standardize(x: Tensor, eps: float = 1e-6) -> Tensor:
     """
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     return _Standardize.apply(x, eps)
+
+
+def resize_to(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Interpolate a map (N, C, H, W) bilinearly to ``size`` unless it has that size."""
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size=size, mode='bilinear', align_corners=False)

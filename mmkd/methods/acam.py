@@ -22,9 +22,9 @@ from mmkd.functional import (
 )
 from mmkd.functional.masks import REDUCTIONS
 from mmkd.methods.base import Method, Tensors
-from mmkd.mixers.view import View
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 FUSIONS = ('cooperative', 'reversed', 'teacher', 'fixed')
 MASKS_FROM = ('both', 'spatial', 'channel')

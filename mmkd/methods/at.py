@@ -8,9 +8,9 @@ from torch import Tensor
 
 from mmkd.functional import attention_distance
 from mmkd.methods.base import Method, Tensors
-from mmkd.mixers.view import View
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 
 @MODELS.register_module()

@@ -10,13 +10,13 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmkd.methods.adapters import Adapter
 from mmkd.methods.plugins import PLUGINS
 from mmkd.methods.schedule import Schedule
-from mmkd.mixers.view import View
-from mmkd.models.adapters import Adapter
-from mmkd.models.arguments import build
-from mmkd.models.taps import Tap, TapConfig
+from mmkd.registry import build
+from mmkd.taps import Tap, TapConfig
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 # What a method reads: a list of tensors, or a dict of lists where its taps are a dict.
 Tensors = list[Tensor] | dict[str, list[Tensor]]

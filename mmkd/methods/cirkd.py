@@ -19,15 +19,15 @@ from mmkd.functional import (
     random_embeddings,
     region_means,
     resize_labels,
+    resize_to,
 )
 from mmkd.functional.relations import unit_pixels
 from mmkd.methods.base import Method, Tensors
-from mmkd.methods.sem_seg import classes_of, label_maps
+from mmkd.methods.segmentation import classes_of, label_maps
 from mmkd.methods.skd import check_pool
-from mmkd.mixers.view import View
-from mmkd.models.adapters import resize_to
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError, step_generator
+from mmkd.view import View
 
 # Keep the draws of this method apart from each other and from a mixer's in the same step.
 PICK, PIXELS, REGIONS = 101, 102, 103

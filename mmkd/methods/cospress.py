@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from mmkd.functional import cosine_distance, similarity_error
 from mmkd.methods.base import Method, Tensors
-from mmkd.mixers.view import View
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
 from mmkd.utils.gather import gather_rows
+from mmkd.view import View
 
 
 @MODELS.register_module()

@@ -18,14 +18,14 @@ from mmkd.functional import (
     quality_focal_kd,
     standardize,
 )
+from mmkd.methods.adapters import Adapter
 from mmkd.methods.base import Method, Tensors
-from mmkd.mixers.view import View
-from mmkd.models.adapters import Adapter
 from mmkd.models.dense_targets import DenseTargets, check_head, dense_targets
 from mmkd.models.head_families import family_of
-from mmkd.models.taps import Tap
 from mmkd.registry import MODELS
+from mmkd.taps import Tap
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 
 @MODELS.register_module()

@@ -14,10 +14,10 @@ from torch.utils.checkpoint import checkpoint
 
 from mmkd.functional import OPERATIONS, augment, relaxed_bernoulli, relaxed_choice
 from mmkd.methods.plugins import Refinement
-from mmkd.mixers.view import View
-from mmkd.models.side_learner import SideLearner
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError, did_you_mean, progress, step_generator
+from mmkd.utils.side_learner import SideLearner
+from mmkd.view import View
 
 if TYPE_CHECKING:
     from mmkd.methods.base import Method

@@ -21,9 +21,9 @@ from mmkd.functional import (
 )
 from mmkd.methods.detection import objects
 from mmkd.methods.plugins import Region
-from mmkd.mixers.view import View
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 if TYPE_CHECKING:
     from mmkd.methods.base import Method

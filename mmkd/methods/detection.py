@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmkd.mixers.view import View
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 
 class Objects(NamedTuple):

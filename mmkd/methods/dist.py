@@ -6,13 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from mmkd.functional import class_rows, pearson_distance
+from mmkd.functional import class_rows, pearson_distance, resize_to
 from mmkd.methods.base import Method, Tensors
-from mmkd.methods.images import check_classes, refuse_regions
-from mmkd.mixers.view import View
-from mmkd.models.adapters import resize_to
+from mmkd.methods.classification import check_classes, refuse_regions
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 
 @MODELS.register_module()

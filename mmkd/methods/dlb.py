@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 from mmkd.functional import kl_divergence
 from mmkd.methods.base import Method, Tensors
-from mmkd.methods.images import (
+from mmkd.methods.classification import (
     check_logits,
     refuse_batch_augments,
     refuse_mixer,
     sample_indices,
 )
-from mmkd.mixers.view import View
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 SAMPLER = 'train_dataloader.batch_sampler'
 

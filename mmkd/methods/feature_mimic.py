@@ -8,8 +8,8 @@ from torch import Tensor
 
 from mmkd.functional import mimic_loss, standardize
 from mmkd.methods.base import Method, Tensors
-from mmkd.mixers.view import View
 from mmkd.registry import MODELS
+from mmkd.view import View
 
 
 @MODELS.register_module()

@@ -16,9 +16,9 @@ from mmkd.functional import (
 )
 from mmkd.methods.base import Method, Tensors
 from mmkd.methods.detection import objects
-from mmkd.mixers.view import View
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 
 class GlobalContext(nn.Module):

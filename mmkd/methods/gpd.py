@@ -10,15 +10,14 @@ from torch import Tensor, nn
 
 from mmkd.functional import soft_cross_entropy
 from mmkd.methods.base import Method, Tensors, all_taps, gather
-from mmkd.methods.images import check_logits
+from mmkd.methods.classification import check_logits
 from mmkd.methods.schedule import Schedule
-from mmkd.mixers.view import View
-from mmkd.models.arguments import build
 from mmkd.models.probe import probe_batch
-from mmkd.models.taps import TapReader, flatten
 from mmkd.models.wide import WideTwin
-from mmkd.registry import MODELS
+from mmkd.registry import MODELS, build
+from mmkd.taps import TapReader, flatten
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 PROBE = (64, 64)
 

@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmkd.functional import resize_labels, variation_loss
+from mmkd.functional import resize_labels, resize_to, variation_loss
 from mmkd.methods.base import Method, Tensors
-from mmkd.methods.sem_seg import classes_of, label_maps
-from mmkd.mixers.view import View
-from mmkd.models.adapters import resize_to
+from mmkd.methods.segmentation import classes_of, label_maps
 from mmkd.registry import MODELS
+from mmkd.view import View
 
 
 @MODELS.register_module()

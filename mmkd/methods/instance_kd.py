@@ -17,9 +17,9 @@ from mmkd.functional import (
     pair_divergence,
 )
 from mmkd.methods.base import Method, Tensors
-from mmkd.mixers.view import Pairs, View
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
+from mmkd.view import Pairs, View
 
 # A box goes to the level whose stride is nearest to a quarter of its side, as anchors do.
 CELLS = 4.0

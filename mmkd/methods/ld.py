@@ -10,11 +10,11 @@ from torch import Tensor
 
 from mmkd.functional import distribution_kl, prior_rows, valuable_region
 from mmkd.methods.base import Method, Tensors
-from mmkd.mixers.view import View
 from mmkd.models.dense_targets import check_head, dense_targets
-from mmkd.models.taps import Tap, parse_levels
 from mmkd.registry import MODELS
+from mmkd.taps import Tap, parse_levels
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 VALUABLE = ('ATSSAssigner',)
 

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmkd.functional import class_rows, dense_binary_kl, kl_divergence
+from mmkd.functional import class_rows, dense_binary_kl, kl_divergence, resize_to
 from mmkd.methods.base import Method, Tensors
-from mmkd.methods.images import check_classes, refuse_regions
-from mmkd.mixers.view import View
-from mmkd.models.adapters import resize_to
+from mmkd.methods.classification import check_classes, refuse_regions
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 
 @MODELS.register_module()

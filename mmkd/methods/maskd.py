@@ -9,10 +9,10 @@ from torch import Tensor
 
 from mmkd.functional import spatial_masked_loss
 from mmkd.methods.base import Method, Tensors
-from mmkd.mixers.view import View
 from mmkd.models.mask_tokens import load_tokens
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError, progress
+from mmkd.view import View
 
 
 @MODELS.register_module()

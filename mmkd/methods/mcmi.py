@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from mmkd.functional import class_sums, conditional_mutual_information
 from mmkd.methods.base import Method, Tensors, gather
-from mmkd.methods.images import check_logits, class_labels
-from mmkd.mixers.view import View
+from mmkd.methods.classification import check_logits, class_labels
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError, isolated_rng
+from mmkd.view import View
 
 
 @MODELS.register_module()

@@ -10,9 +10,9 @@ from mmengine.dist import get_rank
 from torch import Tensor, nn
 
 from mmkd.methods.base import Method, Tensors
-from mmkd.mixers.view import View
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError, progress, step_generator
+from mmkd.view import View
 
 
 @MODELS.register_module()

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from mmkd.functional import kl_divergence, unit_std
 from mmkd.methods.base import Method, Tensors
-from mmkd.methods.images import check_logit_pair, class_labels
-from mmkd.mixers.view import View
+from mmkd.methods.classification import check_logit_pair, class_labels
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 
 @MODELS.register_module()

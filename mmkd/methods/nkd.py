@@ -8,10 +8,10 @@ from torch import Tensor
 
 from mmkd.functional import nkd_non_target_loss, nkd_target_loss
 from mmkd.methods.base import Method, Tensors
-from mmkd.methods.images import check_logit_pair, simulated_logits, target_classes
-from mmkd.mixers.view import View
+from mmkd.methods.classification import check_logit_pair, simulated_logits, target_classes
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 
 @MODELS.register_module()

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from mmkd.functional import adaptive_target_loss
 from mmkd.methods.base import Method, Tensors
-from mmkd.methods.images import check_logits, class_labels
-from mmkd.mixers.view import View
+from mmkd.methods.classification import check_logits, class_labels
 from mmkd.models.branches import ConvBranch, TokenBranch
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 
 @MODELS.register_module()

@@ -11,10 +11,9 @@ from mmkd.methods.base import Method, Tensors
 from mmkd.methods.feature_mimic import FeatureMimic
 from mmkd.methods.logit_kd import LogitKD
 from mmkd.methods.schedule import Schedule
-from mmkd.mixers.view import View
-from mmkd.models.arguments import build
-from mmkd.registry import MODELS
+from mmkd.registry import MODELS, build
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 PARTS = dict(feature=FeatureMimic, logits=LogitKD)
 
@@ -25,7 +24,7 @@ class PatchMixSimulationKD(Method):
 
     The student sees a PatchMix image. A vanilla teacher shown the same image would have patch
     borders inside its receptive fields; so it is run on the clean images, and its feature maps are
-    assembled patch by patch (:meth:`~mmkd.mixers.view.View.simulate`). With F_sim and p_sim:
+    assembled patch by patch (:meth:`~mmkd.view.View.simulate`). With F_sim and p_sim:
 
     ``L = β Σ_l mean (φ_l(F_s^l(x̃)) - F_sim^l)² + α τ² KL(p_sim || p_s(x̃))``
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from mmkd.mixers.view import View
+from mmkd.view import View
 
 if TYPE_CHECKING:
     from mmkd.methods.base import Method

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmkd.functional import soft_cross_entropy
 from mmkd.methods.base import Method, Tensors
-from mmkd.methods.images import (
+from mmkd.methods.classification import (
     check_logits,
     class_labels,
     refuse_batch_augments,
@@ -17,9 +17,9 @@ from mmkd.methods.images import (
 )
 from mmkd.methods.prediction_table import DTYPES, PredictionTable
 from mmkd.methods.schedule import progressive
-from mmkd.mixers.view import View
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 
 @MODELS.register_module()

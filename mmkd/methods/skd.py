@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmkd.functional import pairwise_loss
+from mmkd.functional import pairwise_loss, resize_to
 from mmkd.methods.base import Method, Tensors
-from mmkd.mixers.view import View
-from mmkd.models.adapters import resize_to
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 
 @MODELS.register_module()

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from mmkd.methods.base import Tensors, all_taps, gather
 from mmkd.methods.logit_kd import LogitKD
 from mmkd.methods.schedule import progressive
-from mmkd.mixers.view import View
-from mmkd.models.taps import TapReader, detached
 from mmkd.registry import MODELS
+from mmkd.taps import TapReader, detached
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 PREFIX = 'snapshot.'
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from mmkd.functional import student_guided_target
 from mmkd.methods.base import Method, Tensors
-from mmkd.mixers.view import View
 from mmkd.models.teacher import Teacher
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 # Few images and a small probability may well drop nothing in one step.
 PATIENCE = 10

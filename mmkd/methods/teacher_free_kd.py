@@ -9,10 +9,10 @@ from torch import Tensor
 
 from mmkd.functional import designed_distribution, soft_cross_entropy
 from mmkd.methods.base import Method, Tensors
-from mmkd.methods.images import check_logits, class_labels
-from mmkd.mixers.view import View
+from mmkd.methods.classification import check_logits, class_labels
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 
 @MODELS.register_module()

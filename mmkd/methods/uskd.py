@@ -16,10 +16,10 @@ from mmkd.functional import (
     zipf_labels,
 )
 from mmkd.methods.base import Method, Tensors
-from mmkd.methods.images import check_logits, class_labels
-from mmkd.mixers.view import View
+from mmkd.methods.classification import check_logits, class_labels
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 
 @MODELS.register_module()

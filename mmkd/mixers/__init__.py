@@ -1,10 +1,10 @@
 from mmkd.mixers.base import Mixer
 from mmkd.mixers.cutmix import CutMix
-from mmkd.mixers.hard_augment import HardAugment
+from mmkd.mixers.hard.hard_augment import HardAugment
 from mmkd.mixers.mixup import MixUp
 from mmkd.mixers.patch_swap import PatchSwap
 from mmkd.mixers.patchmix import PatchMix
-from mmkd.mixers.view import Pairs, Part, View
+from mmkd.view import Pairs, Part, View
 
 __all__ = [
     'CutMix',

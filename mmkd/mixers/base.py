@@ -10,8 +10,8 @@ from mmengine.dist import get_rank
 from torch import Tensor, nn
 
 from mmkd.mixers.samples import mix_samples
-from mmkd.mixers.view import Part, View
 from mmkd.utils import ConfigError, step_generator
+from mmkd.view import Part, View
 
 
 class Mixer(nn.Module):

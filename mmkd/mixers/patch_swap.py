@@ -9,13 +9,13 @@ from mmengine.dist import get_rank
 from torch import Tensor
 
 from mmkd.mixers.base import Mixer, keep_padding
-from mmkd.mixers.patch_swap_det import draw_object_pairs, swap_objects
+from mmkd.mixers.patch_swap_dense import draw_object_pairs, swap_objects
 from mmkd.mixers.patch_swap_seg import common_cells
 from mmkd.mixers.patches import Patches
 from mmkd.mixers.samples import mix_samples, no_labels
-from mmkd.mixers.view import Pairs, Part, View
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError, step_generator
+from mmkd.view import Pairs, Part, View
 
 SAMPLER = 'mmkd.SameClassPairBatchSampler'
 

@@ -15,8 +15,8 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
 from mmkd.functional.boxes import clip_to_visible
-from mmkd.mixers.view import Part
 from mmkd.utils import ConfigError
+from mmkd.view import Part
 
 
 def mix_samples(

@@ -1,12 +1,12 @@
-from mmkd.models.adapters import Adapter
-from mmkd.models.conv_vae import ConvVAE
+from mmkd.methods.adapters import Adapter
+from mmkd.mixers.hard.conv_vae import ConvVAE
 from mmkd.models.distilled import build_distilled, distilled, plain
 from mmkd.models.distiller import Distiller
 from mmkd.models.mask_learner import MaskLearner
 from mmkd.models.mask_tokens import MaskTokens
-from mmkd.models.side_learner import SideLearner
-from mmkd.models.taps import Tap
 from mmkd.models.teacher import Teacher
+from mmkd.taps import Tap
+from mmkd.utils.side_learner import SideLearner
 
 __all__ = [
     'Adapter',

@@ -10,17 +10,18 @@ from torch import Tensor, nn
 
 from mmkd.methods.base import Method, Tensors, all_taps, gather
 from mmkd.mixers.base import Mixer
-from mmkd.mixers.view import View
-from mmkd.models.arguments import KEY, build, check_arguments, teacher_configs, unknown_teacher
+from mmkd.models.arguments import KEY, check_arguments, teacher_configs, unknown_teacher
 from mmkd.models.first_step import FirstStep
 from mmkd.models.inherit import inheritable
 from mmkd.models.nonfinite import NonFiniteGuard
+from mmkd.models.normalization import Renormalizer
 from mmkd.models.overlap import SideStream, run_teachers
 from mmkd.models.probe import probe_batch, run_probe
-from mmkd.models.renormalize import Renormalizer
-from mmkd.models.taps import Tap, TapReader, detached
 from mmkd.models.teacher import Teacher
+from mmkd.registry import build
+from mmkd.taps import Tap, TapReader, detached
 from mmkd.utils import ConfigError, progress
+from mmkd.view import View
 
 # Takes a method's name, the method, its student's and teacher's tensors, and the view.
 Observer = Callable[[str, Method, Tensors, Tensors, View], None]

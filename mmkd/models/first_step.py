@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from mmkd.models.taps import Tap, flatten
 from mmkd.models.teacher import Teacher
+from mmkd.taps import Tap, flatten
 from mmkd.utils import ConfigError
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mmkd.models.taps import Tap
+from mmkd.taps import Tap
 
 # Subclasses may compute something else of their weights, such as standardised ones.
 CONVS = (nn.Conv2d, Conv2d)

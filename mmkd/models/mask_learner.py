@@ -14,9 +14,9 @@ from mmkd.functional import dice_diversity
 from mmkd.models.arguments import check_arguments
 from mmkd.models.mask_tokens import MaskTokens
 from mmkd.models.probe import probe_batch
-from mmkd.models.taps import Tap
 from mmkd.models.teacher import Teacher
 from mmkd.registry import MODELS
+from mmkd.taps import Tap
 from mmkd.utils import ConfigError
 
 KEY = 'model'

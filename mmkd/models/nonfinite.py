@@ -12,9 +12,9 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmkd.methods.base import Method, all_taps
-from mmkd.mixers.view import View
-from mmkd.models.taps import Tap, flatten
+from mmkd.taps import Tap, flatten
 from mmkd.utils import ConfigError, NonFiniteError, progress
+from mmkd.view import View
 
 POLICIES = ('stop', 'skip_step', 'drop_kd')
 # Steps in a row after which there is no distillation any more that would be worth going on with.

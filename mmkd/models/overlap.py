@@ -11,8 +11,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from mmkd.models.taps import Tap
 from mmkd.models.teacher import Teacher
+from mmkd.taps import Tap
 
 Result = TypeVar('Result')
 

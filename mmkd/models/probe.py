@@ -10,7 +10,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from mmkd.models.taps import Tap, TapReader
+from mmkd.taps import Tap, TapReader
 
 
 def probe_batch(model: nn.Module, size: tuple[int, int]) -> tuple[Tensor, list[Any]]:

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from mmkd.models.compiling import compile_between
-from mmkd.models.forms import PRECISIONS, Form, Trial, fastest, largest_error, try_forms
 from mmkd.models.fusion import conv_bn_pairs, fuse, untapped
-from mmkd.models.loading import build_plain, hash_of, load_config, load_strictly
-from mmkd.models.renormalize import Renormalizer
-from mmkd.models.taps import Tap, TapReader, detached
+from mmkd.models.normalization import Renormalizer
+from mmkd.models.speed import PRECISIONS, Form, Trial, fastest, largest_error, try_forms
+from mmkd.taps import Tap, TapReader, detached
 from mmkd.utils import ConfigError
+from mmkd.utils.loading import build_plain, hash_of, load_config, load_strictly
 
 # Folding rounds anew, no more; what differs more than so was not a pair after all.
 ROUNDING = 1e-4

@@ -1,19 +1,44 @@
-from mmkd.utils.errors import ConfigError, Interrupted, NonFiniteError, did_you_mean
+from mmkd.utils.checks import (
+    at_least,
+    fraction,
+    integer,
+    non_negative,
+    one_of,
+    positive,
+    probability,
+)
+from mmkd.utils.errors import (
+    ConfigError,
+    Interrupted,
+    NonFiniteError,
+    config_key,
+    deprecated,
+    did_you_mean,
+)
 from mmkd.utils.gather import gather_rows
-from mmkd.utils.plain import is_distilled, plain_config
 from mmkd.utils.progress import epoch_progress, progress
 from mmkd.utils.random import isolated_rng, step_generator
+from mmkd.utils.student_config import is_distilled, plain_config
 
 __all__ = [
     'ConfigError',
     'Interrupted',
     'NonFiniteError',
+    'at_least',
+    'config_key',
+    'deprecated',
     'did_you_mean',
     'epoch_progress',
+    'fraction',
     'gather_rows',
+    'integer',
     'is_distilled',
     'isolated_rng',
+    'non_negative',
+    'one_of',
     'plain_config',
+    'positive',
+    'probability',
     'progress',
     'step_generator',
 ]

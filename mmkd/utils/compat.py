@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from mmkd.utils.errors import did_you_mean
 
 MINIMUM_MMENGINE = '0.10.0'
 # Several distributions provide one import name; the forks come first, as they are maintained.
@@ -94,3 +97,32 @@ def require(module: str, purpose: str) -> None:
     """
     if module in DISTRIBUTIONS and installed_distribution(module) is None:
         raise ImportError(f'{purpose} needs {module}: pip install {DISTRIBUTIONS[module][0]}')
+
+
+def payload(name: str) -> Path:
+    """Return where a part of the repository that is no Python package lies.
+
+    Args:
+        name: ``'configs'`` or ``'tools'``.
+    """
+    package = Path(__file__).resolve().parents[1]
+    installed = package / '.mim' / name
+    return installed if installed.is_dir() else package.parent / name
+
+
+def config(name: str) -> str:
+    """Return the path of a config that mmkd ships.
+
+    It serves as ``_base_ = __import__('mmkd').config('pskd/retinanet_r101_r50_coco.py')``.
+
+    Args:
+        name: Path below ``configs/``.
+
+    Raises:
+        FileNotFoundError: There is no such config; the nearest names are listed.
+    """
+    root = payload('configs')
+    if (root / name).is_file():
+        return str(root / name)
+    known = [str(path.relative_to(root)) for path in root.rglob('*.py')]
+    raise FileNotFoundError(f'mmkd has no config {name!r}{did_you_mean(name, known)}')

@@ -1,22 +1,63 @@
-"""The one error that a wrong config gives, and its wording."""
+"""Configuration errors and deprecation warnings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+
+# Top-level keys of a config: a key that starts with one of them is absolute.
+ABSOLUTE = (
+    'auto_scale_lr', 'custom_hooks', 'data_preprocessor', 'default_hooks', 'model.', 'optim_wrapper',
+    'param_scheduler', 'test_', 'train_', 'val_', 'vis_backends', 'visualizer',
+)  # fmt: skip
 
 
 class ConfigError(ValueError):
-    """A config asks for something that cannot work.
+    """A config value is invalid.
 
     Args:
-        key: The config key at fault, such as ``model.distill.methods.feature.student``.
+        key: The config key at fault. It is relative to the component that raises the error, such
+            as ``'tau'``; whoever builds or runs the component prefixes it, see
+            :func:`config_key`. A key that starts with a top-level key of a config, such as
+            ``'model.head.cal_acc'`` or ``'train_dataloader.batch_size'``, stays as it is. ``''``
+            is the component itself.
         message: What is wrong and what to do.
     """
 
     def __init__(self, key: str, message: str) -> None:
         self.key = key
-        super().__init__(f'{key}: {message}')
+        self.message = message
+        super().__init__(f'{key}: {message}' if key else message)
+
+    def within(self, prefix: str) -> ConfigError:
+        """Return the error with ``prefix`` in front of a relative key."""
+        if self.key.startswith(ABSOLUTE):
+            return self
+        return type(self)('.'.join(part for part in (prefix, self.key) if part), self.message)
+
+
+@contextmanager
+def config_key(prefix: str) -> Iterator[None]:
+    """Prefix the relative keys of all config errors that are raised inside."""
+    try:
+        yield
+    except ConfigError as error:
+        raise error.within(prefix) from error.__cause__
+
+
+def deprecated(old: str, new: str, stacklevel: int = 3) -> None:
+    """Warn that a name goes in the next release.
+
+    Args:
+        old: What the user wrote.
+        new: What to write instead.
+        stacklevel: As of :func:`warnings.warn`. Defaults to 3, the caller of the function that
+            calls this one.
+    """
+    message = f'{old} is deprecated and will be removed in the next release; use {new}'
+    warnings.warn(message, FutureWarning, stacklevel=stacklevel)
 
 
 class Interrupted(SystemExit):

@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
-from naive import affine_transform
-from tiny_models import model_config
+from support.naive import affine_transform
+from support.tiny_models import model_config
 from torch import nn
 
-from mmkd.augmentors import (
+from mmkd.mixers.hard import (
     AffineAugmentor,
     Augmentor,
     BlendAugmentor,
@@ -19,7 +19,7 @@ from mmkd.augmentors import (
     NoiseAugmentor,
     VAEAugmentor,
 )
-from mmkd.augmentors.base import Policy
+from mmkd.mixers.hard.augmentors import Policy
 from mmkd.models import ConvVAE
 from mmkd.utils import ConfigError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from mmengine.dataset import DefaultSampler
 from mmengine.registry import DATASETS, DefaultScope
-from runs import dataset_config
+from support.runs import dataset_config
 
 from mmkd.datasets import IndexedDataset, PreviousBatchSampler
 from mmkd.utils import ConfigError

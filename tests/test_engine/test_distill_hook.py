@@ -7,8 +7,8 @@ import re
 import pytest
 import torch
 from mmengine.runner import Runner
-from runs import run_config, train
-from tiny_models import (
+from support.runs import run_config, train
+from support.tiny_models import (
     LOGITS,
     MIMIC,
     TASKS,

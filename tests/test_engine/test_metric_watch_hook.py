@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
-from runs import evaluation, run_config, train
+from support.runs import evaluation, run_config, train
 
 from mmkd.engine import MetricWatchHook
 from mmkd.utils import ConfigError

@@ -10,13 +10,20 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from runs import dataset_config, run_config, train
-from tiny_models import LOGITS, MIMIC, make_student, preprocessed, teacher_config, weights_hash
+from support.runs import dataset_config, run_config, train
+from support.tiny_models import (
+    LOGITS,
+    MIMIC,
+    make_student,
+    preprocessed,
+    teacher_config,
+    weights_hash,
+)
 
 from mmkd.cli.plots import read_losses
 from mmkd.cli.vis_masks import vis_masks
 from mmkd.engine import DistillHook
-from mmkd.engine.pictures import Observer, draw_sheet
+from mmkd.engine.visualization import Observer, draw_sheet
 from mmkd.methods import ACAM
 from mmkd.utils import ConfigError
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import CheckpointLoader, Runner
-from runs import evaluation
-from stateful import config
+from support.runs import evaluation
+from support.stateful import config
 from test_checkpoint import BEST, Count, everything
 from test_engine.test_files import small_disk
 

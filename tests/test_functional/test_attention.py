@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
+from support.views import random
 from torch.profiler import ProfilerActivity, profile
-from views import random
 
 from mmkd.functional import attend_in_pieces, cross_attention, pool_cells
 

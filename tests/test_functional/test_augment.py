@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
+from support.views import random
 from torch.autograd import gradcheck
-from views import random
 
 from mmkd.functional import OPERATIONS, augment, relaxed_bernoulli, relaxed_choice
 

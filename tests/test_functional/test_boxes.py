@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import naive
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.models.losses import GIoULoss, IoULoss
+from support import naive
 
 from mmkd.functional import clip_to_visible, giou_loss, log_iou_loss
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from mmdet.models.utils import gaussian_radius as mmdet_radius
 from mmdet.models.utils import gen_gaussian_target
+from support.views import random
 from torch.autograd import gradcheck
-from views import random
 
 from mmkd.functional import (
     box_area,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import naive
 import pytest
 import torch
-from views import random
+from support import naive
+from support.views import random
 
 from mmkd.cli.measure import saved_bytes
 from mmkd.functional import channel_kl, kl_divergence, softmax_kl

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-import naive
-import naive_logits
 import pytest
 import torch
+from support import naive, naive_logits
 
 from mmkd.functional import (
     class_rows,

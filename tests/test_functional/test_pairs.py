@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-import naive
 import pytest
 import torch
-from views import random
+from support import naive
+from support.views import random
 
 from mmkd.functional import (
     box_means,

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from views import random
+from support.views import random
 
 from mmkd.functional import class_similarity, region_means, variation_loss
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from views import random
+from support.views import random
 
 from mmkd.functional import enqueue, pick_pixels, random_embeddings
 

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from naive import affine_transform
+from support.naive import affine_transform
+from support.views import random
 from torch.autograd import gradcheck
-from views import random
 
 from mmkd.functional import affine_matrix, affine_warp, gumbel_choice
 

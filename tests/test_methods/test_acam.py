@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from views import built, mixed_view, plain_view, random
+from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import ACAM
 from mmkd.methods.acam import MAX_CELLS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_models import make_student, preprocessed, teacher_config
+from support.tiny_models import make_student, preprocessed, teacher_config
 
 from mmkd.cli.benchmark_attention import make_forms, measure, step
 from mmkd.cli.measure import saved_bytes

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from steps import autocast_step
-from views import built, mixed_view, plain_view, random
+from support.steps import autocast_step
+from support.views import built, mixed_view, plain_view, random
 
 from mmkd.functional import activation_attention, attention_distance
 from mmkd.methods import AT

@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
-from labels import class_view
 from mmengine.registry import MODELS
-from runs import run_config
-from runs import train as run
-from tiny_models import make_student, preprocessed
-from views import built, random
+from support.labels import class_view
+from support.runs import run_config
+from support.runs import train as run
+from support.tiny_models import make_student, preprocessed
+from support.views import built, random
 
 from mmkd.methods import CSKD, DLB, TeacherFreeKD
 from mmkd.utils import ConfigError

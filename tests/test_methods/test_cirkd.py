@@ -9,9 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.logging import MessageHub
-from tiny_models import make_student, preprocessed, teacher_config
-from two_ranks import as_rank, results_of
-from views import built, labelled_view, random
+from support.tiny_models import make_student, preprocessed, teacher_config
+from support.two_ranks import as_rank, results_of
+from support.views import built, labelled_view, random
 
 from mmkd.functional import cross_image_loss, memory_loss
 from mmkd.methods import CIRKD

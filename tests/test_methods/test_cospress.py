@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_models import make_student, preprocessed, teacher_config
-from views import built, mixed_view, plain_view, random
+from support.tiny_models import make_student, preprocessed, teacher_config
+from support.views import built, mixed_view, plain_view, random
 
 from mmkd.functional import cosine_distance, similarity_error
 from mmkd.methods import CosPress

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import math
 
-import naive
 import pytest
 import torch
-from heads import (
+from mmdet.models.losses import GIoULoss, IoULoss
+from mmengine.registry import DefaultScope
+from support import naive
+from support.heads import (
     CLASSES,
     LEVELS,
     STRIDES,
@@ -22,10 +24,8 @@ from heads import (
     teachers_of,
     view_of,
 )
-from helpers import build
-from mmdet.models.losses import GIoULoss, IoULoss
-from mmengine.registry import DefaultScope
-from tiny_models import SCOPES, preprocessed
+from support.helpers import build
+from support.tiny_models import SCOPES, preprocessed
 
 from mmkd.methods import CrossKD
 from mmkd.models import distilled

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import naive
 import pytest
 import torch
 import torch.nn.functional as F
-from steps import autocast_step
-from views import built, mixed_view, plain_view, random
+from support import naive
+from support.steps import autocast_step
+from support.views import built, mixed_view, plain_view, random
 
 from mmkd.functional import channel_kl
 from mmkd.methods import CWD

@@ -8,10 +8,10 @@ import pytest
 import torch
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
-from runs import run_config, train
-from steps import autocast_step
-from tiny_models import LOGITS, MIMIC, TASKS, make_student, preprocessed, teacher_config
-from views import mixed_view, plain_view, random
+from support.runs import run_config, train
+from support.steps import autocast_step
+from support.tiny_models import LOGITS, MIMIC, TASKS, make_student, preprocessed, teacher_config
+from support.views import mixed_view, plain_view, random
 
 from mmkd.functional import OPERATIONS, augment, relaxed_bernoulli, relaxed_choice
 from mmkd.methods import CWD, FeatureMimic

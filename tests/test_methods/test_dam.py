@@ -9,10 +9,10 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
-from steps import autocast_step
-from tiny_models import MIMIC, make_student, preprocessed, teacher_config
+from support.steps import autocast_step
+from support.tiny_models import MIMIC, make_student, preprocessed, teacher_config
+from support.views import random
 from torch import nn
-from views import random
 
 from mmkd.functional import (
     box_area,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import naive
-import naive_logits
 import pytest
 import torch
 import torch.nn.functional as F
-from steps import autocast_step
-from tiny_models import make_student, teacher_config
-from views import built, mixed_view, plain_view, random
+from support import naive, naive_logits
+from support.steps import autocast_step
+from support.tiny_models import make_student, teacher_config
+from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import DIST
 from mmkd.mixers import PatchMix

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import naive
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_models import make_student, preprocessed, teacher_config
-from views import built, mixed_view, plain_view, random
+from support import naive
+from support.tiny_models import make_student, preprocessed, teacher_config
+from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import FeatureMimic
 from mmkd.mixers import PatchMix

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-import naive
 import pytest
 import torch
-from samples import sample_of
-from steps import autocast_step
-from tiny_models import make_student, preprocessed, teacher_config
-from views import built, random
+from support import naive
+from support.samples import sample_of
+from support.steps import autocast_step
+from support.tiny_models import make_student, preprocessed, teacher_config
+from support.views import built, random
 
 from mmkd.functional import (
     channel_attention,

@@ -6,8 +6,8 @@ import copy
 
 import pytest
 import torch
-from helpers import build
-from tiny_models import make_student, model_config, preprocessed, teacher_config
+from support.helpers import build
+from support.tiny_models import make_student, model_config, preprocessed, teacher_config
 from torch import nn
 
 from mmkd.functional import kl_divergence, soft_cross_entropy

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_models import make_student, preprocessed, teacher_config
-from views import built, labelled_view, random
+from support.tiny_models import make_student, preprocessed, teacher_config
+from support.views import built, labelled_view, random
 
 from mmkd.functional import variation_loss
 from mmkd.methods import IFVD

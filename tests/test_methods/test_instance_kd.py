@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import naive
 import pytest
 import torch
 from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
-from tiny_models import LOGITS, TASKS, losses_of, make_student, preprocessed
-from views import built, random
+from support import naive
+from support.tiny_models import LOGITS, TASKS, losses_of, make_student, preprocessed
+from support.views import built, random
 
 from mmkd.methods import InstanceKD
 from mmkd.mixers import Pairs, View

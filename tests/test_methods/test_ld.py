@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
-import naive
 import pytest
 import torch
-from heads import (
+from mmdet.structures.bbox import bbox_overlaps
+from mmengine.registry import DefaultScope
+from support import naive
+from support.heads import (
     CLASSES,
     LEVELS,
     det_samples,
@@ -19,10 +21,8 @@ from heads import (
     teachers_of,
     view_of,
 )
-from helpers import build
-from mmdet.structures.bbox import bbox_overlaps
-from mmengine.registry import DefaultScope
-from tiny_models import SCOPES, preprocessed
+from support.helpers import build
+from support.tiny_models import SCOPES, preprocessed
 
 from mmkd.functional import valuable_region
 from mmkd.methods import LD

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 
-import naive
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_models import make_student, teacher_config
-from views import built, mixed_view, plain_view, random
+from support import naive
+from support.tiny_models import make_student, teacher_config
+from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import LogitKD
 from mmkd.mixers import MixUp, PatchMix

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import naive
 import pytest
 import torch
 from mmengine.logging import MessageHub
-from steps import autocast_step
-from tiny_models import make_student, teacher_config
-from views import built, mixed_view, plain_view, random
+from support import naive
+from support.steps import autocast_step
+from support.tiny_models import make_student, teacher_config
+from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import MasKD
 from mmkd.models import MaskLearner, MaskTokens

@@ -6,14 +6,14 @@ import logging
 
 import pytest
 import torch
-from helpers import make_batch
-from labels import class_view
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
-from runs import run_config, train
+from support.helpers import make_batch
+from support.labels import class_view
+from support.runs import run_config, train
+from support.tiny_models import losses_of, make_student
+from support.views import built, random
 from test_checkpoint import Stop, everything, without_luck
-from tiny_models import losses_of, make_student
-from views import built, random
 
 from mmkd.functional import conditional_mutual_information
 from mmkd.methods import MCMI

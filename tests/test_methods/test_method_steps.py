@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from mmengine.registry import DefaultScope
-from tiny_models import LOGITS, MIMIC, TASKS, make_student, preprocessed, teacher_config
-from views import built, mixed_view, random
+from support.tiny_models import LOGITS, MIMIC, TASKS, make_student, preprocessed, teacher_config
+from support.views import built, mixed_view, random
 
 from mmkd.methods import FeatureMimic, LogitKD, PatchMixSimulationKD
 from mmkd.utils import ConfigError

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from mmengine.logging import MessageHub
-from steps import autocast_step
-from tiny_models import make_student, preprocessed, teacher_config
-from views import built, mixed_view, plain_view, random
+from support.steps import autocast_step
+from support.tiny_models import make_student, preprocessed, teacher_config
+from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import MGD
 from mmkd.utils import ConfigError

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import copy
 
-import naive
-import naive_logits
 import pytest
 import torch
-from helpers import build
-from labels import class_view
-from tiny_models import make_student, model_config, preprocessed, teacher_config
+from support import naive, naive_logits
+from support.helpers import build
+from support.labels import class_view
+from support.tiny_models import make_student, model_config, preprocessed, teacher_config
+from support.views import built, mixed_view, random
 from torch import nn
-from views import built, mixed_view, random
 
 from mmkd.functional import unit_std
 from mmkd.methods import MixKD
-from mmkd.methods.images import class_labels
+from mmkd.methods.classification import class_labels
 from mmkd.mixers import PatchMix, View
 from mmkd.utils import ConfigError
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import naive_logits
 import pytest
 import torch
-from labels import class_view
-from steps import autocast_step
-from tiny_models import make_student, teacher_config
-from views import built, mixed_view, plain_view, random
+from support import naive_logits
+from support.labels import class_view
+from support.steps import autocast_step
+from support.tiny_models import make_student, teacher_config
+from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import NKD
 from mmkd.mixers import MixUp, PatchMix

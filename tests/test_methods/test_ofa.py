@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
-import naive
 import pytest
 import torch
-from labels import class_view
-from tiny_models import make_student, preprocessed, teacher_config
+from support import naive
+from support.labels import class_view
+from support.tiny_models import make_student, preprocessed, teacher_config
+from support.views import built, mixed_view, random
 from torch import nn
-from views import built, mixed_view, random
 
 from mmkd.methods import OFA
 from mmkd.models.branches import ConvBranch, TokenBranch

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from steps import autocast_step
-from views import built, mixed_view, plain_view, random
+from support.steps import autocast_step
+from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import PKD, FeatureMimic
-from mmkd.models.arguments import build
+from mmkd.registry import build
 from mmkd.utils import ConfigError
 
 

@@ -6,13 +6,13 @@ import copy
 
 import pytest
 import torch
-from labels import class_view
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
-from runs import run_config, train
-from tiny_models import make_student, preprocessed
-from views import mixed_view, random
+from support.labels import class_view
+from support.runs import run_config, train
+from support.tiny_models import make_student, preprocessed
+from support.views import mixed_view, random
 
 from mmkd.methods import ProgressiveSelfKD
 from mmkd.mixers import CutMix, MixUp, PatchMix

@@ -7,8 +7,8 @@ import copy
 import pytest
 import torch
 from mmengine.logging import MessageHub
-from runs import run_config, train
-from tiny_models import TASKS, make_student, preprocessed
+from support.runs import run_config, train
+from support.tiny_models import TASKS, make_student, preprocessed
 
 from mmkd.datasets.shapes_scene import CLASSES
 from mmkd.functional import class_rows, dense_binary_kl, kl_divergence

@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
-from tiny_models import make_student, model_config, preprocessed, teacher_config
-from views import mixed_view, plain_view, random
+from support.tiny_models import make_student, model_config, preprocessed, teacher_config
+from support.views import mixed_view, plain_view, random
 
 from mmkd.functional import student_guided_target
 from mmkd.methods import StochasticSelfKD
-from mmkd.models.taps import Tap
+from mmkd.taps import Tap
 from mmkd.utils import ConfigError
 
 TAP = dict(module='head.fc', source='input')

@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from labels import class_view
-from tiny_models import make_student, preprocessed
+from support.labels import class_view
+from support.tiny_models import make_student, preprocessed
+from support.views import built, random
 from torch import nn
-from views import built, random
 
 from mmkd.methods import USKD
 from mmkd.utils import ConfigError

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.structures import BaseDataElement
-from samples import labelled
+from support.samples import labelled
 
 from mmkd.mixers import PatchMix
 from mmkd.mixers.draws import partners

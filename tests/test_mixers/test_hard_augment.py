@@ -9,9 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.runner import Runner
-from naive import affine_transform
-from runs import run_config, train
-from tiny_models import LOGITS, losses_of, make_student, preprocessed, teacher_config
+from support.naive import affine_transform
+from support.runs import run_config, train
+from support.tiny_models import LOGITS, losses_of, make_student, preprocessed, teacher_config
 
 from mmkd.functional import affine_matrix, affine_warp, disagreement
 from mmkd.mixers import MixUp
@@ -216,7 +216,7 @@ def test_thresholds_switch_who_learns(tmp_path, monkeypatch):
         apart = disagreement(own, other, tau)
         return apart - apart.detach() + next(values)
 
-    monkeypatch.setattr('mmkd.mixers.hard_augment.disagreement', scripted)
+    monkeypatch.setattr('mmkd.mixers.hard.hard_augment.disagreement', scripted)
     for iteration in range(len(script)):
         before = state_of(mixer)
         mixer.learn(model, inputs, samples, iteration)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import copy
 
-import naive
 import numpy as np
 import pytest
 import torch
-from helpers import make_batch
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
-from samples import SIZE, boxes_of, sample_of
+from support import naive
+from support.helpers import make_batch
+from support.samples import SIZE, boxes_of, sample_of
 
 from mmkd.mixers import CutMix, MixUp, PatchMix
 from mmkd.utils import ConfigError

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import naive
 import numpy as np
 import pytest
 import torch
 from mmdet.structures.mask import BitmapMasks
-from samples import SIZE, sample_of
-from tiny_models import NORMALIZE, make_student, preprocessed
+from support import naive
+from support.samples import SIZE, sample_of
+from support.tiny_models import NORMALIZE, make_student, preprocessed
 
 from mmkd.mixers import CutMix, PatchMix
-from mmkd.models.renormalize import Renormalizer
+from mmkd.models.normalization import Renormalizer
 
 
 def test_masks_of_padded_images_get_the_size_of_the_batch():

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from mmpretrain.structures import DataSample
-from samples import sample_of
+from support.samples import sample_of
 
 from mmkd.mixers import PatchSwap
 from mmkd.utils import ConfigError, step_generator

@@ -9,7 +9,7 @@ import torch
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
-from samples import SIZE, boxes_of, sample_of
+from support.samples import SIZE, boxes_of, sample_of
 
 from mmkd.mixers import PatchSwap
 from mmkd.mixers.patch_swap_seg import dominant_class

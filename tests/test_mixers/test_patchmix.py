@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import naive
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import labelled
-from tiny_models import (
+from support import naive
+from support.samples import labelled
+from support.tiny_models import (
     LOGITS,
     MIMIC,
     TASKS,

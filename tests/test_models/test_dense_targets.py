@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from heads import CLASSES, LEVELS, det_samples, detector_of, naive_targets
+from support.heads import CLASSES, LEVELS, det_samples, detector_of, naive_targets
 
 from mmkd.models.dense_targets import check_head, dense_targets
 from mmkd.utils import ConfigError

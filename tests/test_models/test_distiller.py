@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from mmengine.logging import MessageHub
-from tiny_models import MIMIC, TASKS, losses_of, make_student, preprocessed, teacher_config
+from support.tiny_models import MIMIC, TASKS, losses_of, make_student, preprocessed, teacher_config
 from torch import nn
 
 from mmkd.models import Adapter

@@ -6,15 +6,23 @@ import copy
 
 import pytest
 import torch
-from tiny_models import LOGITS, MIMIC, TASKS, losses_of, make_student, preprocessed, teacher_config
+from support.tiny_models import (
+    LOGITS,
+    MIMIC,
+    TASKS,
+    losses_of,
+    make_student,
+    preprocessed,
+    teacher_config,
+)
 from torch import nn
 
 from mmkd.models import Teacher
 from mmkd.models.compiling import compile_between, whole_pieces
-from mmkd.models.forms import Form, Trial, fastest, forms_for, largest_error, try_forms
 from mmkd.models.fusion import conv_bn_pairs, fuse
 from mmkd.models.probe import probe_batch
-from mmkd.models.taps import Tap
+from mmkd.models.speed import Form, Trial, fastest, forms_for, largest_error, try_forms
+from mmkd.taps import Tap
 from mmkd.utils import ConfigError
 
 SLOW = dict(fuse_conv_bn=False)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import (
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from support.helpers import (
     CONFIGS,
     build,
     find,
@@ -14,9 +16,7 @@ from helpers import (
     task_of,
     tiny_teacher,
 )
-from mmengine.config import Config
-from mmengine.optim import OptimWrapper
-from tiny_models import preprocessed, teacher_config, weights_hash
+from support.tiny_models import preprocessed, teacher_config, weights_hash
 
 from mmkd.functional import dice_diversity
 from mmkd.models import MaskLearner, MaskTokens

@@ -9,8 +9,8 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
-from runs import run_config
-from tiny_models import LOGITS, MIMIC, TASKS, make_student, preprocessed, teacher_config
+from support.runs import run_config
+from support.tiny_models import LOGITS, MIMIC, TASKS, make_student, preprocessed, teacher_config
 
 from mmkd.methods import Method
 from mmkd.models import nonfinite

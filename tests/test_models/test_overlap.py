@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_models import LOGITS, MIMIC, losses_of, make_student, preprocessed, teacher_config
+from support.tiny_models import LOGITS, MIMIC, losses_of, make_student, preprocessed, teacher_config
 
 from mmkd.models.overlap import SideStream, run_teachers
-from mmkd.models.taps import Tap
+from mmkd.taps import Tap
 
 
 class FakeCuda:

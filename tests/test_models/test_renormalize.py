@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import build, make_batch
-from tiny_models import (
+from support.helpers import build, make_batch
+from support.tiny_models import (
     SCOPES,
     TASKS,
     make_student,
@@ -14,7 +14,7 @@ from tiny_models import (
     teacher_config,
 )
 
-from mmkd.models.renormalize import Renormalizer
+from mmkd.models.normalization import Renormalizer
 
 OTHER = dict(
     values=dict(mean=[103.53, 100.0, 90.0], std=[57.0, 50.0, 1.0]),

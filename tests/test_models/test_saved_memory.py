@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tiny_models import make_student, preprocessed, teacher_config
+from support.tiny_models import make_student, preprocessed, teacher_config
 
 from mmkd.cli.measure import saved_bytes
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from mmengine.runner import Runner
-from runs import run_config, train
-from tiny_models import make_student, preprocessed
+from support.runs import run_config, train
+from support.tiny_models import make_student, preprocessed
+from support.views import random
 from torch import nn
-from views import random
 
 from mmkd.methods.base import Method
 from mmkd.models import SideLearner

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmkd.models.taps import Tap, TapReader, flatten, tokens_to_map
+from mmkd.taps import Tap, TapReader, flatten, tokens_to_map
 from mmkd.utils import ConfigError
 
 

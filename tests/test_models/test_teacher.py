@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from mmengine.model import ExponentialMovingAverage
-from tiny_models import (
+from support.tiny_models import (
     LOGITS,
     MIMIC,
     TASKS,
@@ -20,7 +20,7 @@ from tiny_models import (
 from torch import nn
 
 from mmkd.models import Teacher, plain
-from mmkd.models.loading import hash_of
+from mmkd.utils.loading import hash_of
 
 
 def distill(task, folder, **kwargs):

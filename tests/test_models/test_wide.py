@@ -6,8 +6,8 @@ import copy
 
 import pytest
 import torch
-from helpers import build
-from tiny_models import make_student, model_config, preprocessed, random_model
+from support.helpers import build
+from support.tiny_models import make_student, model_config, preprocessed, random_model
 
 from mmkd.functional import widen
 from mmkd.models.wide import WideTwin

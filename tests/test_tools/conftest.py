@@ -13,7 +13,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmkd.models.loading import build_plain
+from mmkd.utils.loading import build_plain
 
 ROOT = Path(__file__).resolve().parents[2]
 COCO = ('person', 'bicycle', 'car', 'motorcycle', 'airplane')

@@ -10,15 +10,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from helpers import CONFIGS
 from mmengine.logging import MessageHub
+from support.helpers import CONFIGS
 from torch import nn
 
 from mmkd.cli.bench import Bench, Setting, Spec, first_full_iteration
 from mmkd.cli.benchmark_step import specs_of
 from mmkd.cli.measure import Candidate, clocks, half_range, measure, saved_bytes
 from mmkd.methods.schedule import Schedule
-from mmkd.models.taps import TapReader
+from mmkd.taps import TapReader
 from mmkd.utils import ConfigError
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from helpers import ROOT
 from mmengine.config import Config
+from support.helpers import ROOT
 
-from mmkd.models.loading import load_config
+from mmkd.utils.loading import load_config
 
 PAGES = [ROOT / 'README.md', *ROOT.glob('docs/**/*.md'), *ROOT.glob('configs/*/README.md')]
 

@@ -10,8 +10,8 @@ from mmengine.config import Config
 
 from mmkd.cli import launch
 from mmkd.cli.launch import config_path, run_tool, use_available_backend
-from mmkd.models.loading import load_config
 from mmkd.utils import ConfigError
+from mmkd.utils.loading import load_config
 
 
 @pytest.mark.slow

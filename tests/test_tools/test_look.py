@@ -13,10 +13,11 @@ from mmengine.config import Config
 from rich.console import Console
 
 from mmkd.cli.browse import browse
-from mmkd.cli.draw import denormalize, most_confident, sources_of
+from mmkd.cli.drawing import most_confident, sources_of
 from mmkd.cli.list_taps import list_taps
 from mmkd.cli.teacher_alone import teacher_run_config
 from mmkd.mixers import MixUp, Part, PatchMix, View
+from mmkd.models.normalization import denormalize
 from mmkd.utils import ConfigError
 
 
@@ -148,8 +149,8 @@ def test_browse_swapped_pairs(workspace, config, shown, tmp_path, monkeypatch):
 
 
 def test_denormalize_is_the_inverse(workspace):
-    from mmkd.models.loading import build_plain
     from mmkd.utils import plain_config
+    from mmkd.utils.loading import build_plain
 
     bgr = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     for to_rgb in (True, False):

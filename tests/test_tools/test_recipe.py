@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import CONFIGS, ROOT
 from mmengine.config import Config
+from support.helpers import CONFIGS, ROOT
 
 from mmkd.cli.stages import read_stages, run_stages
 from mmkd.utils import ConfigError

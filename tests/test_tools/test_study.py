@@ -6,7 +6,7 @@ import json
 
 import pytest
 import yaml
-from helpers import ROOT
+from support.helpers import ROOT
 
 SHORT = {
     'train_cfg.max_epochs': 1,

@@ -11,7 +11,7 @@ import time
 
 import pytest
 import torch
-from helpers import ROOT
+from support.helpers import ROOT
 
 # Epochs whose workers end and stay, and a loop over iterations, whose workers start with the run.
 LOOPS = dict(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.runner import CheckpointLoader
-from tiny_models import MIMIC, make_student, teacher_config
+from support.tiny_models import MIMIC, make_student, teacher_config
 
 from mmkd.models.mask_tokens import load_tokens
 from mmkd.utils import ConfigError

@@ -1,6 +1,6 @@
 """Train each kind of stateful method for some hundred steps and measure what grows.
 
-Tiny models on generated images, the table of tests/stateful.py, one process for each row. After a
+Tiny models on generated images, the table of tests/support/stateful.py, one process for each row. After a
 tenth of the steps, when caches are warm, memory (resident, in KiB), Python objects, tensors and
 open files are counted at equal distances; the slope is that of a straight line through the counts.
 """
@@ -22,12 +22,12 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from mmkd.models.teacher import hash_of
-from mmkd.utils.plain import plain_config
+from mmkd.utils.student_config import plain_config
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'tests'))
 
-import stateful
-from runs import make_data
+from support import stateful
+from support.runs import make_data
 
 COUNTS = 20
 

@@ -1,7 +1,7 @@
 """Kill runs again and again, resume them, and compare what they end with to undisturbed runs.
 
 Tiny models on generated images, real Runners in processes of their own. Each row of the table in
-tests/stateful.py is one kind of state. A kill is a signal from outside at a random time in a random
+tests/support/stateful.py is one kind of state. A kill is a signal from outside at a random time in a random
 iteration; the next process resumes from the work directory, as ``tools/train.py --resume`` does.
 """
 
@@ -28,8 +28,8 @@ from mmkd.models.teacher import hash_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'tests'))
 
-import stateful
-from runs import make_data
+from support import stateful
+from support.runs import make_data
 
 SIGNALS = dict(KILL=signal.SIGKILL, TERM=signal.SIGTERM)
 

@@ -1,6 +1,6 @@
 """Train random methods for a given time, with random kills, and look for what changes or grows.
 
-Each round draws a row of the table in tests/stateful.py. Most rounds kill its run one to four
+Each round draws a row of the table in tests/support/stateful.py. Most rounds kill its run one to four
 times, resume it and compare it to an undisturbed one (kill_and_resume.py); every --every-th trains
 it for --steps steps and measures what grows (growth.py). Checked: entries are equal bit for bit, a
 checkpoint has the keys of the plain student, the teachers' hashes have not changed, and memory and
@@ -19,12 +19,12 @@ from pathlib import Path
 
 import growth
 import kill_and_resume
-import stateful
 import torch
 from mmengine.logging import MMLogger
-from runs import make_data
+from support import stateful
+from support.runs import make_data
 
-from mmkd.models.loading import build_plain
+from mmkd.utils.loading import build_plain
 
 # What a hundred steps may add: resident KiB and open files.
 KIB, FILES = 256, 0.1

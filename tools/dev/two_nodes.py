@@ -29,7 +29,9 @@ TIMEOUT = 600  # seconds, for a machine that is busy with something else
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--rows', nargs='+', help='only these; all of tests/ddp_rows.py otherwise')
+    parser.add_argument(
+        '--rows', nargs='+', help='only these; all of tests/support/ddp_rows.py otherwise'
+    )
     parser.add_argument('--ranks', type=int, default=2, help='ranks of each node')
     parser.add_argument('--netns', action='store_true', help='network namespaces')
     parser.add_argument('--port', default='29511')
@@ -40,8 +42,8 @@ def parse_args() -> argparse.Namespace:
 def work(rows: list[str], folder: Path) -> None:
     """Train every row as one of the ranks."""
     import torch
-    from ddp_rows import trace
     from mmengine.logging import MMLogger
+    from support.ddp_rows import trace
 
     from mmkd.cli.launch import leave_process_group
 
@@ -125,8 +127,8 @@ def main() -> None:
         work(args.rows, Path(args.work))
         return
     import torch
-    from ddp_rows import ROWS, compare, trace
     from mmengine.logging import MMLogger
+    from support.ddp_rows import ROWS, compare, trace
 
     torch.set_num_threads(1)
     MMLogger.get_instance('one process', log_level='WARNING')

@@ -12,8 +12,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.utils import apply_to
 from torch import nn
 
-from mmkd.datasets.checked import check_batch, name_files
-from mmkd.engine.pictures import Observer, draw_sheet
+from mmkd.engine.data_check import check_batch, name_files
+from mmkd.engine.visualization import Observer, draw_sheet
 from mmkd.models.distiller import Distiller
 from mmkd.models.first_step import FirstStep
 from mmkd.registry import HOOKS

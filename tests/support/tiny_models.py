@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from helpers import build, make_batch
 from mmengine.registry import DefaultScope
+from support.helpers import build, make_batch
 from torch import Tensor, nn
 
 from mmkd.datasets.shapes_scene import CLASSES

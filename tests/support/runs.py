@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
-from tiny_models import SCOPES, model_config
+from support.tiny_models import SCOPES, model_config
 
 from mmkd.datasets.shapes import ShapesSettings, make_shapes
 from mmkd.datasets.shapes_scene import CLASSES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import naive
+from support import naive
 
 Rows = Sequence[Sequence[float]]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from runs import run_config
-from tiny_models import LOGITS, MIMIC, model_config, teacher_config
+from support.runs import run_config
+from support.tiny_models import LOGITS, MIMIC, model_config, teacher_config
 
 BOTTLENECK = 'decode_head.bottleneck'
 SNAPSHOT = {k: v for k, v in LOGITS['det'].items() if k not in ('type', 'teacher')}

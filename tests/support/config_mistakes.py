@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_models import LOGITS, MIMIC, model_config, teacher_config
+from support.tiny_models import LOGITS, MIMIC, model_config, teacher_config
 
 METHODS = 'model.distill.methods'
 TEACHER = 'model.distill.teacher'

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmkd.augmentors.base import KEY, Augmented, Augmentor, check_bound
 from mmkd.functional.warp import gumbel_choice
-from mmkd.models.arguments import build
-from mmkd.registry import MODELS
+from mmkd.mixers.hard.augmentors import KEY, Augmented, Augmentor, check_bound
+from mmkd.registry import MODELS, build
 from mmkd.utils import ConfigError
 
 BANK = tuple(dict(type=f'mmkd.{name}Augmentor') for name in ('Affine', 'Colour', 'Noise', 'Blend'))

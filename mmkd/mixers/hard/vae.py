@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmkd.augmentors.base import KEY, Augmented, Augmentor, Policy, check_bound
-from mmkd.models.loading import build_plain, load_config, load_strictly
+from mmkd.mixers.hard.augmentors import KEY, Augmented, Augmentor, Policy, check_bound
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
+from mmkd.utils.loading import build_plain, load_config, load_strictly
 
 
 @MODELS.register_module()
@@ -24,10 +24,10 @@ class VAEAugmentor(Augmentor):
     Args:
         vae: ``config`` and ``checkpoint`` of a model with ``encode(images) -> (N, D)`` and
             ``decode(latents) -> (N, C, H, W)``, trained on images with the student's
-            normalisation and size, such as :class:`~mmkd.models.conv_vae.ConvVAE`.
+            normalisation and size, such as :class:`~mmkd.mixers.hard.conv_vae.ConvVAE`.
         radius: Largest length of the residual; a latent vector of a trained VAE is about √D long.
             Defaults to 2.0.
-        hidden: As in :class:`~mmkd.augmentors.ops.AffineAugmentor`. Defaults to 16.
+        hidden: As in :class:`~mmkd.mixers.hard.ops.AffineAugmentor`. Defaults to 16.
 
     Raises:
         ConfigError: The autoencoder cannot be loaded, or has no ``encode`` and ``decode``.

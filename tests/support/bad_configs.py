@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from config_mistakes import (
+from support.config_mistakes import (
     METHODS,
     MIXER,
     SIMULATION,
@@ -21,7 +21,7 @@ from config_mistakes import (
     truncated,
     two_teachers,
 )
-from tiny_models import MIMIC
+from support.tiny_models import MIMIC
 
 # name: (change of a detector's config, key, what the message says)
 AT_BUILD: dict[str, tuple[Callable[[dict, Path], None], str, str]] = {

@@ -15,11 +15,11 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from helpers import make_batch
 from mmengine.dataset import BaseDataset, DefaultSampler
 from mmengine.logging import MessageHub
 from mmengine.model import MMDistributedDataParallel
-from tiny_models import LOGITS, MIMIC, make_student, teacher_config
+from support.helpers import make_batch
+from support.tiny_models import LOGITS, MIMIC, make_student, teacher_config
 from torch import nn
 
 from mmkd.datasets import PreviousBatchSampler, SameClassPairBatchSampler

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -92,3 +93,21 @@ def statistics(preprocessor: nn.Module) -> tuple[Tensor, Tensor]:
     if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
         return torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
     return mean.detach().cpu().double(), std.detach().cpu().double()
+
+
+def denormalize(inputs: Tensor, preprocessor: Any) -> np.ndarray:
+    """Turn a preprocessed batch back into pictures.
+
+    Args:
+        inputs: Batch (N, C, H, W), C = 1 or 3.
+        preprocessor: The data preprocessor that made it from BGR images.
+
+    Returns:
+        uint8 RGB, (N, H, W, 3).
+    """
+    mean, std = statistics(preprocessor)
+    images = (inputs.detach().cpu().double() * std + mean)[:, : max(len(mean), 1)]
+    if not reverses_channels(preprocessor):
+        images = images.flip(1)
+    images = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
+    return images.round().clamp(0, 255).to(torch.uint8).numpy()

@@ -10,16 +10,15 @@ import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_rank
 from torch import Tensor, nn
 
-from mmkd.augmentors import Augmentor
 from mmkd.functional.logits import disagreement
 from mmkd.mixers.base import Mixer
-from mmkd.mixers.moved_labels import move_labels
-from mmkd.mixers.view import View
-from mmkd.models.arguments import build
-from mmkd.models.logit_pair import LogitPair
-from mmkd.models.side_learner import SideLearner
-from mmkd.registry import MODELS
+from mmkd.mixers.hard import Augmentor
+from mmkd.mixers.hard.logit_pair import LogitPair
+from mmkd.mixers.hard.moved_labels import move_labels
+from mmkd.registry import MODELS, build
 from mmkd.utils import ConfigError, step_generator
+from mmkd.utils.side_learner import SideLearner
+from mmkd.view import View
 
 KEY = 'model.distill.mixer'
 ADAM = dict(type='Adam', lr=1e-3)
@@ -40,8 +39,8 @@ class HardAugment(Mixer):
     Source: Nix, Burg and Sinz, "Hard Augmentations for Robust Distillation", 2023.
 
     Args:
-        augmentor: Config of the family: :class:`~mmkd.augmentors.AffineAugmentor`,
-            :class:`~mmkd.augmentors.MixtureAugmentor`, :class:`~mmkd.augmentors.VAEAugmentor`.
+        augmentor: Config of the family: :class:`~mmkd.mixers.hard.AffineAugmentor`,
+            :class:`~mmkd.mixers.hard.MixtureAugmentor`, :class:`~mmkd.mixers.hard.VAEAugmentor`.
         student: Tap of the student's logits, (N, K) or (N, K, H, W), such as ``'head.fc'``.
         teacher: The same of the teacher.
         tau: Temperature τ of the disagreement. Defaults to 4.0.

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmkd.methods.base import Method
-from mmkd.mixers.view import View
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 
 def class_labels(data_samples: Any, num_classes: int, like: Tensor, soft: bool = True) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from runs import evaluation
+from support.runs import evaluation
 
 # Changes a copy of the sample data, and the config of a run on it.
 Change = Callable[[Path, Any], None]

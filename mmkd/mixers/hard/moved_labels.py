@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from mmengine.structures import PixelData
 from torch import Tensor
 
-from mmkd.augmentors import Augmented
+from mmkd.mixers.hard import Augmented
 from mmkd.mixers.samples import mix_samples
-from mmkd.mixers.view import Part
 from mmkd.utils import ConfigError
+from mmkd.view import Part
 
 IGNORE = 255
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from mmkd.datasets.synthetic import make_batch as make_batch
 from mmkd.datasets.synthetic import sizes_of
-from mmkd.utils.plain import find as find
+from mmkd.utils.student_config import find as find
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
 TASKS = dict(mmdet='det', mmseg='seg', mmpretrain='cls')
 # Arguments of OpenMMLab modules that are widths, or groups of a width; in a tiny model they are

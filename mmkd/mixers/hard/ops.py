@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from mmkd.augmentors.base import KEY, Augmented, Augmentor, Policy, check_bound
 from mmkd.functional.warp import affine_matrix, affine_warp
 from mmkd.mixers.draws import partners
+from mmkd.mixers.hard.augmentors import KEY, Augmented, Augmentor, Policy, check_bound
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from mmkd.methods.base import Method
-from mmkd.mixers.view import View
 from mmkd.utils import ConfigError
+from mmkd.view import View
 
 
 def label_maps(view: View, key: str) -> Tensor:

@@ -11,10 +11,11 @@ from mmengine.hub import get_config
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-import mmkd
-from mmkd.utils import ConfigError, plain_config
 from mmkd.utils.checkpoints import read_checkpoint
+from mmkd.utils.compat import config as own_config
 from mmkd.utils.compat import require
+from mmkd.utils.errors import ConfigError
+from mmkd.utils.student_config import plain_config
 
 
 def load_config(
@@ -39,7 +40,7 @@ def load_config(
             if not name:
                 cfg = Config.fromfile(config)
             elif package == 'mmkd':
-                cfg = Config.fromfile(mmkd.config(name))
+                cfg = Config.fromfile(own_config(name))
             else:
                 require(package, f'{key}.config={config!r}')
                 cfg = get_config(config, pretrained=weights)

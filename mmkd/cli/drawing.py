@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmkd.models.renormalize import reverses_channels, statistics
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -47,24 +45,6 @@ class Palette:
         import matplotlib
 
         return matplotlib.colormaps['tab20'](label % 20)[:3]
-
-
-def denormalize(inputs: Tensor, preprocessor: Any) -> np.ndarray:
-    """Turn a preprocessed batch back into pictures.
-
-    Args:
-        inputs: Batch (N, C, H, W), C = 1 or 3.
-        preprocessor: The data preprocessor that made it from BGR images.
-
-    Returns:
-        uint8 RGB, (N, H, W, 3).
-    """
-    mean, std = statistics(preprocessor)
-    images = (inputs.detach().cpu().double() * std + mean)[:, : max(len(mean), 1)]
-    if not reverses_channels(preprocessor):
-        images = images.flip(1)
-    images = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
-    return images.round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def draw_sample(

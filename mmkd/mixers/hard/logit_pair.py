@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmkd.models.adapters import resize_to
+from mmkd.functional import resize_to
 from mmkd.models.probe import probe_batch, run_probe
-from mmkd.models.taps import Tap, TapConfig, TapReader
 from mmkd.models.teacher import Teacher
+from mmkd.taps import Tap, TapConfig, TapReader
 from mmkd.utils import ConfigError
 
 

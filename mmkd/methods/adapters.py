@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mmkd.functional.feature import resize_to
 
 
 class Adapter(nn.Module):
@@ -36,10 +37,3 @@ class Adapter(nn.Module):
             Map (N, C_teacher, *size).
         """
         return resize_to(self.project(student), size)
-
-
-def resize_to(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Interpolate a map (N, C, H, W) bilinearly to ``size`` unless it has that size."""
-    if tuple(x.shape[-2:]) == tuple(size):
-        return x
-    return F.interpolate(x, size=size, mode='bilinear', align_corners=False)

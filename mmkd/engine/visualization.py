@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmkd.cli.draw import denormalize
 from mmkd.methods.base import Method, Tensors
-from mmkd.mixers.view import View
+from mmkd.models.normalization import denormalize
 from mmkd.utils import isolated_rng
+from mmkd.view import View
 
 INCHES = 1.7  # width of one image on a sheet
 TITLE = 0.2  # height of what is written above it, in inches

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_models import make_student, preprocessed, teacher_config
+from support.tiny_models import make_student, preprocessed, teacher_config
 from torch import nn
 
 

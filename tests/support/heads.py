@@ -7,14 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from helpers import build
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
-from tiny_models import model_config
+from support.helpers import build
+from support.tiny_models import model_config
+from support.views import View
 from torch import Tensor, nn
-from views import View
 
-from mmkd.models.taps import TapReader
+from mmkd.taps import TapReader
 
 SIZE = 64
 CLASSES = 3
