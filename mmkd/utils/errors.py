@@ -9,8 +9,8 @@ from difflib import get_close_matches
 
 # Top-level keys of a config: a key that starts with one of them is absolute.
 ABSOLUTE = (
-    'auto_scale_lr', 'custom_hooks', 'data_preprocessor', 'default_hooks', 'model.', 'optim_wrapper',
-    'param_scheduler', 'test_', 'train_', 'val_', 'vis_backends', 'visualizer',
+    'auto_scale_lr', 'custom_hooks', 'data_preprocessor', 'default_hooks', 'model.',
+    'optim_wrapper', 'param_scheduler', 'test_', 'train_', 'val_', 'vis_backends', 'visualizer',
 )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Train each kind of stateful method for some hundred steps and measure what grows.
 
-Tiny models on generated images, the table of tests/support/stateful.py, one process for each row. After a
-tenth of the steps, when caches are warm, memory (resident, in KiB), Python objects, tensors and
+Tiny models on generated images, the table of tests/support/stateful.py, one process for each row.
+After a tenth of the steps, when caches are warm, memory
+(resident, in KiB), Python objects, tensors and
 open files are counted at equal distances; the slope is that of a straight line through the counts.
 """
 

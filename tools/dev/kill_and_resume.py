@@ -1,8 +1,9 @@
 """Kill runs again and again, resume them, and compare what they end with to undisturbed runs.
 
 Tiny models on generated images, real Runners in processes of their own. Each row of the table in
-tests/support/stateful.py is one kind of state. A kill is a signal from outside at a random time in a random
-iteration; the next process resumes from the work directory, as ``tools/train.py --resume`` does.
+tests/support/stateful.py is one kind of state. A kill is a signal from outside at a random time in
+a random iteration; the next process resumes
+from the work directory, as ``tools/train.py --resume`` does.
 """
 
 from __future__ import annotations

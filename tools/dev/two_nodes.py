@@ -29,9 +29,7 @@ TIMEOUT = 600  # seconds, for a machine that is busy with something else
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        '--rows', nargs='+', help='only these; all of tests/support/ddp_rows.py otherwise'
-    )
+    parser.add_argument('--rows', nargs='+', help='only these rows; all by default')
     parser.add_argument('--ranks', type=int, default=2, help='ranks of each node')
     parser.add_argument('--netns', action='store_true', help='network namespaces')
     parser.add_argument('--port', default='29511')
