@@ -1,6 +1,6 @@
 # Every target that needs the environment first completes .venv (see tools/dev/setup_env.sh).
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test unit check format clean
+.PHONY: help setup quickstart test unit coverage check format clean
 # One target after the other: they share the environment and the processors.
 .NOTPARALLEL:
 
@@ -21,6 +21,7 @@ help:
 	@echo 'make quickstart [TASK=det|seg|cls]  train a teacher, a student and a distilled student, and compare'
 	@echo 'make test                           run all tests'
 	@echo 'make unit                           run the tests that take seconds'
+	@echo 'make coverage                       the same tests, and the share of lines that they run'
 	@echo 'make check                          ruff, mypy and codespell'
 	@echo 'make format                         let ruff format the code and order the imports'
 	@echo 'make setup                          only create or complete the environment in .venv'
@@ -43,6 +44,10 @@ test:
 unit:
 	$(SETUP)
 	@$(PY) -m pytest -n auto --dist loadfile -m 'not slow and not ddp' $(ARGS)
+
+coverage:
+	$(SETUP)
+	@$(PY) -m pytest -n auto --dist loadfile -m 'not slow and not ddp' --cov=mmkd --cov-report=term:skip-covered --cov-report=html $(ARGS)
 
 check:
 	$(SETUP)

@@ -86,6 +86,7 @@ if __name__ == '__main__':
         author='The mmkd authors',
         license='Apache-2.0',
         packages=find_packages(include=['mmkd', 'mmkd.*']),
+        package_data={'mmkd': ['py.typed']},
         python_requires='>=3.10',
         install_requires=requirements('runtime'),
         extras_require=EXTRAS,

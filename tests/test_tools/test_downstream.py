@@ -80,6 +80,7 @@ def test_what_is_in_the_wheel(wheel):
     assert {name for name in names if '.mim/' in name} == expected
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / 'mmkd').rglob('*.py')}
     assert {name for name in names if name.endswith('.py') and '.mim/' not in name} == modules
+    assert 'mmkd/py.typed' in names
 
 
 @pytest.mark.slow
