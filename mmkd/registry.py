@@ -17,8 +17,9 @@ from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
+from torch import nn
 
-from mmkd.utils.errors import ConfigError, did_you_mean
+from mmkd.utils.errors import ConfigError, config_key, did_you_mean
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmkd', locations=['mmkd'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmkd', locations=['mmkd'])
@@ -53,10 +54,26 @@ def build(config: Any, base: type, key: str) -> Any:
                 f'{key}.{argument}',
                 f'{found.__name__} has no such argument{did_you_mean(argument, known)}',
             )
-    try:
-        return found(**arguments)
-    except TypeError as error:
-        raise ConfigError(key, str(error).replace('.__init__()', '')) from error
+    with config_key(key):
+        try:
+            built = found(**arguments)
+        except TypeError as error:
+            raise ConfigError('', str(error).replace('.__init__()', '')) from error
+        except AttributeError as error:
+            if 'before Module.__init__() call' not in str(error):
+                raise
+            raise ConfigError('', missing_super(found)) from error
+        if isinstance(built, nn.Module) and '_modules' not in vars(built):
+            raise ConfigError('', missing_super(found))
+    for name, part in built.named_modules() if isinstance(built, nn.Module) else ():
+        if isinstance(getattr(part, 'key', None), str):  # of the component, and of its parts
+            part.key = f'{key}.{part.key}' if name else key
+    return built
+
+
+def missing_super(cls: type) -> str:
+    """Return the error for a class that does not initialize its base."""
+    return f'{cls.__name__}.__init__() must call super().__init__(…) first'
 
 
 def arguments_of(cls: type) -> list[str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
+from mmengine.model import revert_sync_batchnorm
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from mmkd.utils import ConfigError, did_you_mean
@@ -124,7 +128,7 @@ def resolve(model: nn.Module, tap: Tap, key: str) -> nn.Module:
 class TapReader:
     """Reads several taps during one forward pass of a model.
 
-    The hooks exist only inside :meth:`open`; nothing of the model is changed or kept.
+    The hooks exist only inside :meth:`read`; nothing of the model is changed or kept.
 
     Args:
         model: The student or a teacher.
@@ -144,15 +148,43 @@ class TapReader:
         self._versions: dict[Tap, list[int]] = {}
         self._fired: dict[Tap, int] = {}
 
-    @contextmanager
-    def open(self, model: nn.Module, stop: bool = False) -> Iterator[None]:
-        """Record what the taps see inside the ``with`` block.
+    def read(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        data_samples: Any,
+        run: Callable[..., Any] | None = None,
+        stop: bool = False,
+    ) -> tuple[Any, dict[Tap, list[Tensor]]]:
+        """Run a model once and return its output with the tensors of every tap.
+
+        The first pass measures how often each tap is called; every later pass has to agree.
 
         Args:
             model: The model, with the modules that were checked at build time.
-            stop: Raise (and swallow) :class:`DeepestTapReached` once every tap has been called as
-                often as in the probe. Defaults to False.
+            inputs: Batch (N, C, H, W).
+            data_samples: N data samples.
+            run: Called with inputs and samples in place of ``model(…, mode='tensor')``. Defaults
+                to None.
+            stop: End the pass as soon as all taps have been called as often as in the first one;
+                the output is None then. Defaults to False.
+
+        Raises:
+            ConfigError: A tap was not called or yielded no tensor, a level is out of range, a
+                tensor was modified in place after it was read, or tokens do not form a square.
+            RuntimeError: A tap was called more or less often than in the first pass.
         """
+        run = partial(model, mode='tensor') if run is None else run
+        output = None
+        with self._hooks(model, stop), suppress(DeepestTapReached):
+            output = run(inputs, data_samples)
+        if self.calls is None:
+            self._measure()
+        return output, self._take()
+
+    @contextmanager
+    def _hooks(self, model: nn.Module, stop: bool) -> Iterator[None]:
+        """Record what the taps see inside the ``with`` block."""
         self._records = {tap: [] for tap in self.taps}
         self._versions = {tap: [] for tap in self.taps}
         self._fired = dict.fromkeys(self.taps, 0)
@@ -167,8 +199,6 @@ class TapReader:
                 handles.append(module.register_forward_hook(record))
         try:
             yield
-        except DeepestTapReached:
-            pass
         finally:
             for handle in handles:
                 handle.remove()
@@ -187,30 +217,20 @@ class TapReader:
 
         return hook
 
-    def measured(self) -> None:
-        """Take the calls of the last forward pass as those of every pass to come.
-
-        Raises:
-            ConfigError: A tap was not called, or yielded no tensor.
-        """
+    def _measure(self) -> None:
+        """Take the calls of the last pass as those of every pass to come."""
         for tap, key in self.taps.items():
             if not self._records[tap]:
-                what = 'was not called' if not self._fired[tap] else 'yielded no tensor'
+                what = 'is not called' if not self._fired[tap] else 'yields no tensor'
                 raise ConfigError(
                     key,
-                    f'{tap.module!r} {what} in the forward pass, so nothing can be distilled from '
-                    'it; tools/list_taps.py lists the modules that are called, with shapes',
+                    f'{tap.module!r} {what} in the forward pass, so it cannot be distilled; '
+                    'tools/list_taps.py lists the modules that are called, with shapes',
                 )
         self.calls = dict(self._fired)
 
-    def take(self) -> dict[Tap, list[Tensor]]:
-        """Return the tensors of the last pass and forget them.
-
-        Raises:
-            RuntimeError: A tap was called more or less often than in the probe.
-            ConfigError: A level is out of range, a tensor was modified in place after it was read,
-                or tokens do not form a square.
-        """
+    def _take(self) -> dict[Tap, list[Tensor]]:
+        """Return the tensors of the last pass and release them."""
         taken = {}
         for tap, key in self.taps.items():
             tensors = self._records[tap]
@@ -272,9 +292,38 @@ def tokens_to_map(tokens: Tensor, key: str) -> Tensor:
     raise ConfigError(key, f'tokens of shape {tuple(tokens.shape)} do not form a square map')
 
 
+def as_fp32(tensors: Mapping[Tap, list[Tensor]]) -> dict[Tap, list[Tensor]]:
+    """Convert every tensor of a reading to fp32, with its graph."""
+    return {tap: [t.float() for t in kept] for tap, kept in tensors.items()}
+
+
 def detached(tensors: Mapping[Tap, list[Tensor]]) -> dict[Tap, list[Tensor]]:
     """Detach every tensor of a reading, in fp32."""
     return {
         tap: [t.detach().float() if torch.is_floating_point(t) else t for t in kept]
         for tap, kept in tensors.items()
     }
+
+
+def probe_batch(model: nn.Module, size: tuple[int, int]) -> tuple[Tensor, list[Any]]:
+    """Return an empty batch (2, C, *size) and samples with the meta information of images."""
+    mean = getattr(getattr(model, 'data_preprocessor', None), 'mean', None)
+    channels = len(mean) if isinstance(mean, Tensor) else 3
+    meta = dict(
+        img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1, 1)
+    )
+    samples = [BaseDataElement(metainfo=meta) for _ in range(2)]
+    return torch.zeros(2, channels, *size), samples
+
+
+@torch.no_grad()
+def run_probe(
+    model: nn.Module, reader: TapReader, inputs: Tensor, samples: list[Any]
+) -> dict[Tap, list[Tensor]]:
+    """Run a copy of a model on a probe batch and return what the taps yield.
+
+    A copy, because SyncBN does not run on a CPU and the student's own statistics and modes must
+    not change.
+    """
+    twin = revert_sync_batchnorm(copy.deepcopy(model)).eval()
+    return reader.read(twin, inputs, samples)[1]

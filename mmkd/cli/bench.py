@@ -20,8 +20,8 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from mmkd.datasets.synthetic import make_batch
-from mmkd.models.arguments import KEY, teacher_configs
 from mmkd.models.distiller import Distiller
+from mmkd.models.teacher import KEY, teacher_configs
 from mmkd.registry import MODELS as OURS
 from mmkd.utils.loading import build_plain, load_config, without_pretrained
 from mmkd.utils.student_config import find, learns_from_pairs, plain_config

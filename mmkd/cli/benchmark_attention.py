@@ -41,8 +41,7 @@ class NaiveUnits(MaskUnits):
 def make_forms(teacher: Tensor, student: Tensor, factors: list[int]) -> dict[str, ACAM]:
     """Return ACAM with the same weights in every form: naive, exact, and pooled by each factor."""
     method = ACAM('student', 'teacher', pool=1)
-    method.configure('benchmark')
-    method.build([student.detach()], [teacher], {})
+    method.build(torch.nn.Module(), [student.detach()], [teacher], {})
     method.to(teacher)
     for unit in (method.units[0].spatial, method.units[0].channel):
         torch.nn.init.normal_(unit, std=0.5)  # masks that differ, as those of a trained model

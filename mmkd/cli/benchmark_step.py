@@ -16,8 +16,8 @@ from rich.table import Table
 from mmkd.cli.bench import Bench, Setting, Spec
 from mmkd.cli.measure import MIB, PARTS, Candidate, half_range, measure
 from mmkd.cli.step_memory import peak_memory
-from mmkd.models.arguments import KEY
 from mmkd.models.distiller import Distiller
+from mmkd.models.teacher import KEY
 from mmkd.utils.errors import ConfigError
 from mmkd.utils.student_config import is_distilled
 

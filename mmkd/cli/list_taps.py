@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from mmkd.models.distiller import teacher_configs
-from mmkd.models.probe import probe_batch
-from mmkd.taps import flatten
+from mmkd.models.teacher import teacher_configs
+from mmkd.taps import flatten, probe_batch
 from mmkd.utils.errors import ConfigError
 from mmkd.utils.loading import build_plain, load_config
 from mmkd.utils.student_config import is_distilled, plain_config

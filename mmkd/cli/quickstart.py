@@ -20,7 +20,7 @@ import mmkd
 from mmkd.cli.launch import config_path
 from mmkd.cli.quickstart_report import STUDENT, Run, report
 from mmkd.datasets.shapes import GENERATOR, MARKER, ForeignFolderError, ShapesSettings, make_shapes
-from mmkd.models.distiller import teacher_configs
+from mmkd.models.teacher import teacher_configs
 from mmkd.utils.errors import ConfigError, did_you_mean
 from mmkd.utils.student_config import is_distilled, plain_options
 

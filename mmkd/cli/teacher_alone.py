@@ -11,12 +11,10 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from mmkd.models.distiller import check_arguments, teacher_configs
 from mmkd.models.normalization import Renormalizer
-from mmkd.models.probe import probe_batch
-from mmkd.models.teacher import Teacher
+from mmkd.models.teacher import Teacher, check_arguments, teacher_configs
 from mmkd.registry import MODELS
-from mmkd.taps import Tap, flatten
+from mmkd.taps import Tap, flatten, probe_batch
 from mmkd.utils.errors import ConfigError, did_you_mean
 from mmkd.utils.loading import build_plain
 from mmkd.utils.student_config import is_distilled, plain_config

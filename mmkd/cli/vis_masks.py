@@ -53,8 +53,8 @@ def vis_masks(
         for number, image in enumerate(images):
             packed = pipeline(dict(img_path=str(image), img_id=number))
             data = model.data_preprocessor(pseudo_collate([packed]), False)
-            observer = model.distiller.observer = Observer(model.data_preprocessor)
-            model.distiller.look(model, data['inputs'], data['data_samples'])
+            observer = model.distiller.recorder = Observer(model.data_preprocessor)
+            model.distiller.visualize(model, data['inputs'], data['data_samples'])
             for name, seen in observer.seen.items():
                 paths.append(out / f'{image.stem}_{name}.png')
                 cv2.imwrite(str(paths[-1]), draw_sheet(seen, 0)[..., ::-1])

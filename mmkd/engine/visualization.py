@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmkd.methods.base import Method, Tensors
+from mmkd.methods.base import Method
 from mmkd.models.normalization import denormalize
+from mmkd.models.step import Step
 from mmkd.utils import isolated_rng
-from mmkd.view import View
 
 INCHES = 1.7  # width of one image on a sheet
 TITLE = 0.2  # height of what is written above it, in inches
@@ -55,18 +56,18 @@ class Observer:
     seen: dict[str, Seen] = field(default_factory=dict)
 
     @torch.no_grad()
-    def __call__(
-        self, name: str, method: Method, student: Tensors, teacher: Tensors, view: View
-    ) -> None:
-        """Ask a method for its masks and for the maps that it compares."""
-        teacher = method.simulated(teacher, view)
-        with isolated_rng():  # masks may be drawn at random, and training must not notice
-            masks = [m.cpu() for m in method.masks(student, teacher, view)]
-            pairs = method.compared(student, teacher, view)
-        differences = [(t - s).square().mean(1).cpu() for s, t in pairs]
-        if masks or differences:
-            images = denormalize(view.inputs, self.preprocessor)
-            self.seen[name] = Seen(images, masks, differences)
+    def __call__(self, step: Step, methods: Mapping[str, Method]) -> None:
+        """Collect the masks of the methods, and the maps that they compare."""
+        for name, method in methods.items():
+            student, teacher = step.tensors(method)
+            teacher = method.simulated(teacher, step.view)
+            with isolated_rng():  # masks may be random, and training must not change
+                masks = [m.cpu() for m in method.masks(student, teacher, step.view)]
+                pairs = method.compared(student, teacher, step.view)
+            differences = [(t - s).square().mean(1).cpu() for s, t in pairs]
+            if masks or differences:
+                images = denormalize(step.view.inputs, self.preprocessor)
+                self.seen[name] = Seen(images, masks, differences)
 
 
 def draw_sheet(seen: Seen, index: int) -> np.ndarray:

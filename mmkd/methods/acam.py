@@ -177,25 +177,21 @@ class ACAM(Method):
         self.pool = pool
         self.checkpoint = checkpoint
         self._announced: set[int] = set()
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         choices = dict(masks_from=MASKS_FROM, fusion=FUSIONS, reduction=REDUCTIONS, seek=SEEK)
         for name, known in choices.items():
             if getattr(self, name) not in known:
-                raise ConfigError(f'{key}.{name}', f'use one of {", ".join(map(repr, known))}')
+                raise ConfigError(name, f'use one of {", ".join(map(repr, known))}')
         if type(self.num_masks) is not int or self.num_masks < 1:
-            raise ConfigError(f'{key}.num_masks', f'is at least 1, not {self.num_masks!r}')
+            raise ConfigError('num_masks', f'is at least 1, not {self.num_masks!r}')
         if self.pool != 'auto' and (type(self.pool) is not int or self.pool < 1):
-            raise ConfigError(f'{key}.pool', f"is 'auto', 1 or more, not {self.pool!r}")
+            raise ConfigError('pool', f"is 'auto', 1 or more, not {self.pool!r}")
         if not self.alpha > 0:
-            raise ConfigError(f'{key}.alpha', f'is positive, not {self.alpha}')
+            raise ConfigError('alpha', f'is positive, not {self.alpha}')
         for name in ('diversity', 'area'):
             if not getattr(self, name) >= 0:
-                raise ConfigError(f'{key}.{name}', f'is not negative, unlike {getattr(self, name)}')
+                raise ConfigError(name, f'is not negative, unlike {getattr(self, name)}')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the adapters and the mask makers of every level."""
         self.adapters = self.build_adapters(student, teacher)
         assert isinstance(teacher, list)

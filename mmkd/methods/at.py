@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.functional import attention_distance
 from mmkd.methods.base import Method, Tensors
@@ -39,14 +39,10 @@ class AT(Method):
     ) -> None:
         super().__init__(student, teacher, weight=weight, **kwargs)
         self.p = p
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         if not self.p >= 1:
-            raise ConfigError(f'{key}.p', f'a power is at least 1, not {self.p}')
+            raise ConfigError('p', f'a power is at least 1, not {self.p}')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Check the shapes."""
         assert isinstance(student, list) and isinstance(teacher, list)
         self.check_pairs(student, teacher, ndim=4)

@@ -11,9 +11,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmkd.methods.adapters import Adapter
-from mmkd.methods.plugins import PLUGINS
 from mmkd.methods.schedule import Schedule
-from mmkd.registry import build
 from mmkd.taps import Tap, TapConfig
 from mmkd.utils import ConfigError
 from mmkd.view import View
@@ -24,10 +22,14 @@ Taps = tuple[Tap, ...] | dict[str, tuple[Tap, ...]]
 
 
 class Method(nn.Module):
-    """A distillation method: it declares what it reads and returns a dict of losses.
+    """A distillation method: taps of student and teacher, and a dict of losses.
 
-    A subclass implements :meth:`forward` and, if it owns parameters whose shapes depend on the
-    tapped tensors, :meth:`build`.
+    A subclass implements :meth:`forward`, checks its arguments in ``__init__`` (see
+    :mod:`mmkd.utils.checks`) and implements :meth:`build` if it owns parameters whose shapes
+    depend on the tapped tensors, or works with some models only.
+
+    Keys of :class:`~mmkd.utils.ConfigError` are relative, such as ``'tau'``: whoever builds or runs
+    the method prefixes ``model.distill.methods.<name>``.
 
     Shapes in this package: N batch, C channels, H × W map, K classes, L levels, M masks, P patches.
 
@@ -37,25 +39,24 @@ class Method(nn.Module):
         teacher: The same for the teacher; ``'name:path'`` where there are several teachers.
             Defaults to None, a method without teacher.
         levels: Which of the tapped tensors to use, on both sides. Defaults to None, all.
-        weight: Weight of the method's losses: a number or a
+        weight: Weight of the method's losses: a number or the arguments of a
             :class:`~mmkd.methods.schedule.Schedule`. Defaults to 1.0.
-        warmup_iters: Linear warm-up of the weight. Defaults to 0.
-        every: Use the method only every so many iterations; in between its teacher rests. Defaults
-            to 1.
-        refine: Config of a :class:`~mmkd.methods.plugins.Refinement`, which changes the teacher's
-            maps before the method sees them. Experimental. Defaults to None.
-        region: Config of a :class:`~mmkd.methods.plugins.Region`, which adds losses on a part of
-            the maps. Experimental. Defaults to None.
+        warmup_iters: Deprecated; use ``weight=dict(value=…, warmup_iters=…)``. Defaults to None.
+        every: Deprecated; use ``weight=dict(value=…, every=…)``. Defaults to None.
+
+    Any method also takes the keys ``refine`` and ``region``, see :mod:`mmkd.methods.plugins`.
     """
 
+    #: Tasks that the method is for.
+    tasks: tuple[str, ...] = ('cls', 'det', 'seg')
+    #: Mixers that it works with: ``'any'`` (or none), ``'none'`` at all, or those that make
+    #: ``'pairs'``.
+    mixers: str = 'any'
     #: Whether the teacher's tensors arrive as those of the mixed batch. A method that wants the
     #: clean batch's sets it to False and calls ``view.simulate`` or ``view.mixture`` itself.
     simulate: bool = True
     #: Terms that train the method's own parameters and may leave the student without a gradient.
     auxiliary: tuple[str, ...] = ()
-    #: Whether the loss starts near 0 in an untrained student and grows, as it does where what the
-    #: student says of two images is compared: a small first value is nothing to warn of.
-    grows: bool = False
 
     def __init__(
         self,
@@ -63,92 +64,42 @@ class Method(nn.Module):
         teacher: TapConfig | Mapping[str, TapConfig] | None = None,
         levels: Sequence[int] | None = None,
         weight: Any = 1.0,
-        warmup_iters: int = 0,
-        every: int = 1,
-        refine: Mapping[str, Any] | None = None,
-        region: Mapping[str, Any] | None = None,
+        warmup_iters: int | None = None,
+        every: int | None = None,
     ) -> None:
         super().__init__()
-        self.key = ''  # config key, set by the distiller
-        self._taps_config: dict[str, Any] = dict(student=student, teacher=teacher, levels=levels)
-        self._weight = dict(weight=weight, warmup_iters=warmup_iters, every=every)
-        self._plugin_configs = dict(refine=refine, region=region)
-        self.plugins = nn.ModuleDict()
-        self.student_taps: Taps = ()
-        self.teacher_taps: Taps = ()
+        #: Config key, set by the builder; for warnings.
+        self.key = type(self).__name__
+        self.schedule = Schedule.parse(weight, warmup_iters, every)
+        self.student_taps = parse_taps(student, levels, 'student')
+        self.teacher_taps = parse_taps(teacher, levels, 'teacher')
         #: Scalars of the last step that are logged as ``distill.<method>.<name>`` and not summed.
         self.monitored: dict[str, Tensor] = {}
 
-    def configure(self, key: str) -> None:
-        """Check what needs no model: taps, weight, plug-ins. Called once by the distiller.
-
-        Args:
-            key: Config key of this method, for error messages.
-        """
-        self.key = key
-        self.schedule = Schedule.parse(key=f'{key}.weight', **self._weight)
-        self.student_taps = self._parse('student')
-        self.teacher_taps = self._parse('teacher')
-        for name, config in self._plugin_configs.items():
-            if config is not None:
-                plugin = build(config, PLUGINS[name], f'{key}.{name}')
-                plugin.configure(f'{key}.{name}')
-                self.plugins[name] = plugin
-
-    def _parse(self, side: str) -> Taps:
-        config, levels = self._taps_config[side], self._taps_config['levels']
-        key = f'{self.key}.{side}'
-        if config is None:
-            return ()
-        if isinstance(config, Mapping) and 'module' not in config:
-            return {name: Tap.parse(v, levels, f'{key}.{name}') for name, v in config.items()}
-        return Tap.parse(config, levels, key)
-
-    def build(self, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]) -> None:
+    def build(
+        self,
+        model: nn.Module,
+        student: Tensors,
+        teacher: Tensors,
+        teachers: Mapping[str, Any],
+    ) -> None:
         """Create parameters from the tensors of a small probe batch. Called once, before training.
 
         Args:
-            student: What the student's taps yield on the probe.
-            teacher: What the teacher's taps yield.
+            model: The student.
+            student: Tensors of the student's taps on the probe batch.
+            teacher: Tensors of the teacher's taps.
             teachers: The teachers by name (``''`` for a single one).
 
         Raises:
-            ConfigError: The tensors do not fit.
-        """
-
-    def build_plugins(
-        self, model: nn.Module, student: Tensors, teacher: Tensors, view: View
-    ) -> None:
-        """Build the plug-ins, after :meth:`build`.
-
-        Args:
-            model: The student.
-            student: As in :meth:`build`.
-            teacher: As in :meth:`build`.
-            view: The probe batch.
-
-        Raises:
-            ConfigError: The method cannot be wrapped.
-        """
-        for plugin in self.plugins.values():
-            plugin.build(self, model, student, teacher, view)
-
-    def check(self, student: nn.Module, mixer: nn.Module | None) -> None:
-        """Refuse students and mixers that the method cannot work with. Called once, at the end.
-
-        Args:
-            student: The student.
-            mixer: The batch mixer, or None.
-
-        Raises:
-            ConfigError: The method cannot work with them.
+            ConfigError: The models or their tensors do not fit.
         """
 
     def before_epoch(self, student: nn.Module, batches: Any) -> None:
-        """Look at the training data before it is learned from.
+        """Read the training data. Called at the start of every epoch.
 
-        Called by :class:`~mmkd.engine.hooks.distill_hook.DistillHook` at the start of every epoch,
-        and once in a loop over iterations.
+        :class:`~mmkd.engine.hooks.distill_hook.DistillHook` calls it; in a loop over iterations
+        only once.
 
         Args:
             student: The student.
@@ -156,7 +107,7 @@ class Method(nn.Module):
         """
 
     def prepare(self, student: nn.Module, view: View) -> None:
-        """Do what has to precede the student's own forward pass. Called in each active step.
+        """Do what precedes the student's own forward pass. Called in each active step.
 
         Args:
             student: The student.
@@ -182,14 +133,14 @@ class Method(nn.Module):
         shapes = [[tuple(t.shape[1:]) for t in side] for side in (student, teacher)]
         if len(student) != len(teacher):
             raise ConfigError(
-                f'{self.key}.levels',
+                'levels',
                 f'the student yields {len(student)} tensors {shapes[0]} and the teacher '
                 f'{len(teacher)} {shapes[1]}; choose levels that correspond',
             )
         for s, t in zip(student, teacher):
             if s.ndim != ndim or t.ndim != ndim:
                 raise ConfigError(
-                    f'{self.key}.student',
+                    'student',
                     f'cannot align {tuple(s.shape)} with {tuple(t.shape)}: {ndim} dimensions are '
                     'expected (for token sequences use dict(module=…, tokens=True))',
                 )
@@ -202,16 +153,14 @@ class Method(nn.Module):
                     level=logging.WARNING,
                 )
 
-    def run(self, student: Tensors, teacher: Tensors, view: View) -> dict[str, Tensor]:
-        """Return the losses of one step: teacher simulated if need be, plug-ins included."""
-        teacher = self.simulated(teacher, view)
-        if 'refine' in self.plugins:
-            teacher = self.plugins['refine'](self, student, teacher, view)
-        losses = self(student, teacher, view)
-        if 'region' in self.plugins:
-            losses = {**losses, **self.plugins['region'](self, student, teacher, view)}
-        for plugin in self.plugins.values():
-            self.monitored.update(plugin.monitored)
+    def compute(self, student: Tensors, teacher: Tensors, view: View) -> dict[str, Tensor]:
+        """Return the losses of one step, checked; the teacher's tensors simulated if need be.
+
+        Raises:
+            ConfigError: :meth:`forward` does not return a dict of scalars.
+        """
+        losses = self(student, self.simulated(teacher, view), view)
+        check_losses(losses)
         return losses
 
     def simulated(self, teacher: Tensors, view: View) -> Tensors:
@@ -270,7 +219,7 @@ class Method(nn.Module):
             if buffer.is_floating_point():
                 buffer.nan_to_num_(0.0, 0.0, 0.0)
 
-    def unused(self) -> Tensor | None:
+    def zero_loss(self) -> Tensor | None:
         """Return a zero that touches every parameter, for steps without this method.
 
         DDP without a search for unused parameters needs every parameter in every graph.
@@ -281,6 +230,45 @@ class Method(nn.Module):
         return sum(
             (p.sum() * 0.0 for p in parameters), torch.zeros((), device=parameters[0].device)
         )
+
+
+def check_losses(losses: Any) -> None:
+    """Check what :meth:`Method.forward` returned.
+
+    Raises:
+        ConfigError: It is not a dict of scalar tensors by name.
+    """
+    if not isinstance(losses, dict):
+        raise ConfigError(
+            '',
+            f'forward() must return a dict of scalar losses by name, such as dict(kl=loss), got '
+            f'a {type(losses).__name__}',
+        )
+    for name, value in losses.items():
+        if not isinstance(value, Tensor) or value.ndim:
+            what = (
+                f'shape {tuple(value.shape)}'
+                if isinstance(value, Tensor)
+                else f'a {type(value).__name__}'
+            )
+            raise ConfigError(
+                '', f'loss {name!r} of forward() must be a scalar tensor, got {what}; reduce it'
+            )
+        if name.startswith('loss'):
+            raise ConfigError(
+                '',
+                f"loss {name!r} of forward() must not start with 'loss': it is logged as "
+                f"'distill.<method>.loss_{name}'",
+            )
+
+
+def parse_taps(config: Any, levels: Sequence[int] | None, key: str) -> Taps:
+    """Turn the taps of one side of a config into :class:`~mmkd.taps.Tap` objects."""
+    if config is None:
+        return ()
+    if isinstance(config, Mapping) and 'module' not in config:
+        return {name: Tap.parse(v, levels, f'{key}.{name}') for name, v in config.items()}
+    return Tap.parse(config, levels, key)
 
 
 def apply(function: Any, tensors: Tensors) -> Tensors:

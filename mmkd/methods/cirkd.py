@@ -102,33 +102,31 @@ class CIRKD(Method):
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.pool = pool
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
-        check_pool(self.pool, key)
+        check_pool(self.pool)
         if not self.tau > 0:
-            raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
+            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
         for name, size in self.sizes.items():
             if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ConfigError(f'{key}.{name}', f'is a whole number from 1 on, not {size!r}')
+                raise ConfigError(name, f'is a whole number from 1 on, not {size!r}')
         for name, value in self.lambdas.items():
             if value < 0:
-                raise ConfigError(f'{key}.{name}_weight', f'is not negative, unlike {value}')
+                raise ConfigError(f'{name}_weight', f'is not negative, unlike {value}')
         if not any(self.lambdas.values()):
-            raise ConfigError(f'{key}.batch_weight', 'all three weights are 0: set weight=0')
+            raise ConfigError('batch_weight', 'all three weights are 0: set weight=0')
 
     @property
     def remembers(self) -> bool:
         """Whether a memory term has a weight."""
         return self.lambdas['pixel'] > 0 or self.lambdas['region'] > 0
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]) -> None:
+    def build(
+        self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
+    ) -> None:
         """Create the projection and the queues."""
         assert isinstance(student, list) and isinstance(teacher, list)
         self.check_pairs(student, teacher, ndim=4)
         if len(student) != 1:
-            raise ConfigError(f'{self.key}.levels', f'takes one map, not {len(student)}')
+            raise ConfigError('levels', f'takes one map, not {len(student)}')
         if not self.remembers:
             return
         classes = classes_of(self, self.num_classes, teachers)
@@ -167,7 +165,7 @@ class CIRKD(Method):
             teacher: Map (N, C_teacher, H, W).
             view: Whose label maps to use.
         """
-        labels = resize_labels(label_maps(view, self.key), tuple(teacher.shape[-2:]))
+        labels = resize_labels(label_maps(view), tuple(teacher.shape[-2:]))
         iteration = int(MessageHub.get_current_instance().runtime_info.get('iter', 0))
         self.remember(F.normalize(teacher, dim=1), labels, iteration)
         cells = [unit_pixels(x).flatten(0, 1) for x in (student, teacher)]  # (N·H·W, C)

@@ -57,12 +57,12 @@ def sample_indices(data_samples: Any) -> list[int]:
     return [int(number) for number in numbers if number is not None]
 
 
-def check_logits(student: Any, key: str) -> int:
+def check_logits(student: Any, key: str = 'student') -> int:
     """Check that a student's tap yields one tensor of image logits.
 
     Args:
         student: What the tap yields on the probe.
-        key: Config key of the method.
+        key: Config key of the tap. Defaults to ``'student'``.
 
     Returns:
         Number of classes K.
@@ -73,19 +73,19 @@ def check_logits(student: Any, key: str) -> int:
     shapes = [tuple(t.shape) for t in student]
     if len(shapes) != 1 or len(shapes[0]) != 2 or shapes[0][1] < 2:
         raise ConfigError(
-            f'{key}.student',
-            f'is a tap of logits (N, K) of at least two classes, such as head.fc, not {shapes}',
+            key,
+            'must be a tap of logits (N, K) of at least two classes, such as head.fc, got '
+            f'{shapes}',
         )
     return shapes[0][1]
 
 
-def check_classes(student: Sequence[Tensor], teacher: Sequence[Tensor], key: str) -> None:
+def check_classes(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
     """Check that student and teacher tell the same number of classes apart.
 
     Args:
         student: Logits (N, K) or (N, K, H, W).
         teacher: As many.
-        key: Config key of the method.
 
     Raises:
         ConfigError: They do not.
@@ -93,7 +93,7 @@ def check_classes(student: Sequence[Tensor], teacher: Sequence[Tensor], key: str
     for s, t in zip(student, teacher):
         if s.shape[1] != t.shape[1]:
             raise ConfigError(
-                f'{key}.student',
+                'student',
                 f'the student has {s.shape[1]} class channels and the teacher {t.shape[1]}; '
                 'logit distillation needs the same classes',
             )
@@ -113,13 +113,13 @@ def check_logit_pair(method: Method, student: Any, teacher: Any) -> int:
     Raises:
         ConfigError: They yield something else.
     """
-    classes = check_logits(student, method.key)
+    classes = check_logits(student)
     method.check_pairs(student, teacher, ndim=2)
-    check_classes(student, teacher, method.key)
+    check_classes(student, teacher)
     return classes
 
 
-def refuse_regions(student: Sequence[Tensor], view: View, key: str) -> None:
+def refuse_regions(student: Sequence[Tensor], view: View) -> None:
     """Refuse the logits (R, K) of regions, which differ between the two models.
 
     Raises:
@@ -128,7 +128,7 @@ def refuse_regions(student: Sequence[Tensor], view: View, key: str) -> None:
     for s in student:
         if s.ndim == 2 and len(s) != len(view.inputs):
             raise ConfigError(
-                f'{key}.student',
+                'student',
                 f'yields {len(s)} rows of logits for {len(view.inputs)} images: it classifies '
                 'regions, and teacher and student look at different ones; tap a dense head, '
                 'such as rpn_head.rpn_cls',
@@ -168,7 +168,7 @@ def simulated_logits(teacher: Tensor, view: View, tau: float = 1.0) -> Tensor:
     return tau * probs.clamp(min=torch.finfo(probs.dtype).tiny).log()
 
 
-def refuse_batch_augments(student: nn.Module, key: str) -> None:
+def refuse_batch_augments(student: nn.Module, name: str) -> None:
     """Refuse mmpretrain's own batch augmentations, which do not tell what they have mixed.
 
     Raises:
@@ -178,18 +178,6 @@ def refuse_batch_augments(student: nn.Module, key: str) -> None:
     if getattr(preprocessor, 'batch_augments', None) is not None:
         raise ConfigError(
             'model.train_cfg.augments',
-            f'{key} has to know which image is which, and these augmentations do not tell what '
+            f'{name} needs to identify each image, and these augmentations do not record what '
             'they mix; set model.train_cfg=None',
-        )
-
-
-def refuse_mixer(mixer: nn.Module | None, key: str) -> None:
-    """Refuse every mixer, for methods that compare images with one another.
-
-    Raises:
-        ConfigError: There is one.
-    """
-    if mixer is not None:
-        raise ConfigError(
-            'model.distill.mixer', f'{key} compares images with one another, so none may be mixed'
         )

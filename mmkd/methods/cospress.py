@@ -43,14 +43,14 @@ class CosPress(Method):
 
     auxiliary = ('map',)
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the map."""
         assert isinstance(student, list) and isinstance(teacher, list)
         for side, tensors in (('student', student), ('teacher', teacher)):
             if len(tensors) != 1 or tensors[0].ndim != 2:
                 shapes = [tuple(t.shape) for t in tensors]
                 raise ConfigError(
-                    f'{self.key}.{side}',
+                    f'{side}',
                     f"is a tap of one embedding (N, C), such as dict(module='head.fc', "
                     f"source='input'), not {shapes}",
                 )

@@ -80,8 +80,8 @@ class CrossKD(Method):
         reg_weight: float | None = None,
         centerness_weight: float | None = None,
         weight: Any = 1.0,
-        warmup_iters: int = 0,
-        every: int = 1,
+        warmup_iters: int | None = None,
+        every: int | None = None,
     ) -> None:
         super().__init__(weight=weight, warmup_iters=warmup_iters, every=every)
         self._paths = dict(student=student, teacher=teacher)
@@ -90,30 +90,26 @@ class CrossKD(Method):
         self._lambdas = dict(cls=cls_weight, reg=reg_weight, centerness=centerness_weight)
         # A teacher is no part of this module: a plain list keeps it unregistered.
         self._teacher: list[Any] = []
-
-    def configure(self, key: str) -> None:
-        """Derive the taps from the kind of head."""
-        super().configure(key)
         for side, path in self._paths.items():
             if not isinstance(path, str) or not path:
-                raise ConfigError(f'{key}.{side}', f'is the path of a head, not {path!r}')
-        self.family = family_of(self._head, f'{key}.head')
+                raise ConfigError(side, f'is the path of a head, not {path!r}')
+        self.family = family_of(self._head, 'head')
         self.start = self.family.start if self._start is None else self._start
         if isinstance(self.start, bool) or not isinstance(self.start, int) or self.start < 0:
-            raise ConfigError(f'{key}.start', f'is a number of convs, not {self.start!r}')
+            raise ConfigError('start', f'is a number of convs, not {self.start!r}')
         self.lambdas = {}
         for term, value in self._lambdas.items():
             value = getattr(self.family, f'{term}_weight') if value is None else value
             if not value >= 0:
-                raise ConfigError(f'{key}.{term}_weight', f'is not negative, unlike {value!r}')
+                raise ConfigError(f'{term}_weight', f'is not negative, unlike {value!r}')
             self.lambdas[term] = value
         taps: dict[str, dict[str, tuple[Tap, ...]]] = {}
         for side, path in self._paths.items():
-            features = {b: self.feature_tap(path, b, f'{key}.{side}') for b in ('cls', 'reg')}
+            features = {b: self.feature_tap(path, b, side) for b in ('cls', 'reg')}
             taps[side] = features
         path = self._paths['teacher']
         for term, module in self.predictors().items():
-            tap = Tap.parse(f'{path}.{module}', None, f'{key}.teacher')
+            tap = Tap.parse(f'{path}.{module}', None, 'teacher')
             taps['teacher'][f'{term}_predicted'] = tap
         self.student_taps, self.teacher_taps = taps['student'], taps['teacher']
 
@@ -130,18 +126,20 @@ class CrossKD(Method):
             module = f'{path}.{branch}_convs.{self.start - 1}.activate'
         return Tap.parse(dict(module=module, source='input', clone=True), None, key)
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]) -> None:
+    def build(
+        self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
+    ) -> None:
         """Check the teacher's head and create the adapters."""
         assert isinstance(student, dict) and isinstance(teacher, dict)
         assert isinstance(self.teacher_taps, dict)
         self._teacher = [teachers[self.teacher_taps['cls'][0].model]]
-        check_head(self.head, f'{self.key}.teacher')
+        check_head(self.head, 'teacher')
         self.adapters = nn.ModuleDict()
         for branch in ('cls', 'reg'):
             sizes = [[tuple(x.shape[2:]) for x in side[branch]] for side in (student, teacher)]
             if sizes[0] != sizes[1]:
                 raise ConfigError(
-                    f'{self.key}.student',
+                    'student',
                     f"the student's maps {sizes[0]} and the teacher's {sizes[1]} differ; both "
                     'heads need the same priors',
                 )

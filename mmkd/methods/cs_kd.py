@@ -13,7 +13,6 @@ from mmkd.methods.classification import (
     check_logits,
     class_labels,
     refuse_batch_augments,
-    refuse_mixer,
 )
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError
@@ -45,25 +44,19 @@ class CSKD(Method):
 
     grows = True
 
+    mixers = 'none'
+
     def __init__(self, student: Any, tau: float = 4.0, **kwargs: Any) -> None:
         super().__init__(student, **kwargs)
         self.tau = tau
         self._checked = False
-
-    def configure(self, key: str) -> None:
-        """Check the temperature."""
-        super().configure(key)
         if not self.tau > 0:
-            raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
+            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Check the tap."""
-        check_logits(student, self.key)
-
-    def check(self, student: nn.Module, mixer: nn.Module | None) -> None:
-        """Refuse images of several classes."""
-        refuse_mixer(mixer, self.key)
-        refuse_batch_augments(student, self.key)
+        check_logits(student)
+        refuse_batch_augments(model, type(self).__name__)
 
     def forward(self, student: list[Tensor], teacher: Any, view: View) -> dict[str, Tensor]:
         """Return ``class_wise``."""

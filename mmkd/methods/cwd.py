@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.functional import channel_kl
 from mmkd.methods.base import Method, Tensors
@@ -37,14 +37,10 @@ class CWD(Method):
     def __init__(self, student: Any, teacher: Any, tau: float = 1.0, **kwargs: Any) -> None:
         super().__init__(student, teacher, **kwargs)
         self.tau = tau
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         if not self.tau > 0:
-            raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
+            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the adapters."""
         self.adapters = self.build_adapters(student, teacher)
 

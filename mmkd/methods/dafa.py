@@ -199,30 +199,26 @@ class DAFA(Refinement):
         self.tau = tau
         self.optimizer = optimizer
         self._host: dict[str, Tensor] = {}  # the policy's values on the CPU, read when needed
-
-    def configure(self, key: str) -> None:
-        """Check the arguments and create the policy."""
-        super().configure(key)
         for name in self.operations:
             if name not in OPERATIONS:
                 near = did_you_mean(name, OPERATIONS)
-                raise ConfigError(f'{key}.operations', f'no operation {name!r}{near}')
+                raise ConfigError('operations', f'no operation {name!r}{near}')
         if len(set(self.operations)) < max(2, len(self.operations)):
-            raise ConfigError(f'{key}.operations', 'names at least two, none of them twice')
+            raise ConfigError('operations', 'names at least two, none of them twice')
         for name, value in self.first.items():
             if not 0 <= value <= 1:
-                raise ConfigError(f'{key}.{name}', f'is from 0 to 1, not {value}')
+                raise ConfigError(name, f'is from 0 to 1, not {value}')
         if not self.identity >= 0:
-            raise ConfigError(f'{key}.identity', f'is not negative, unlike {self.identity}')
+            raise ConfigError('identity', f'is not negative, unlike {self.identity}')
         if type(self.every) is not int or self.every < 1:
-            raise ConfigError(f'{key}.every', f'is a number of steps, at least 1: {self.every!r}')
+            raise ConfigError('every', f'is a number of steps, at least 1: {self.every!r}')
         if not self.tau > 0:
-            raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
+            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
         self.learner = SideLearner(
             Policy(self.operations, self.first['probability'], self.first['magnitude'], self.tau),
             self.optimizer,
             BOUNDS if self.optimizer is not None else None,
-            f'{key}.optimizer',
+            'optimizer',
         )
 
     def build(
@@ -233,11 +229,11 @@ class DAFA(Refinement):
         maps = isinstance(teacher, list) and teacher and all(t.ndim == 4 for t in teacher)
         if not maps or not isinstance(student, list):
             raise ConfigError(
-                self.key, f'{name} reads no maps (N, C, H, W) of a teacher; wrap a feature method'
+                '', f'{name} reads no maps (N, C, H, W) of a teacher; wrap a feature method'
             )
         if self.optimizer is not None and next(method.buffers(), None) is not None:
             raise ConfigError(
-                self.key,
+                '',
                 f'{name} remembers what it sees, and the policy would show it every batch twice; '
                 'wrap a method without memory, or set optimizer=None',
             )

@@ -107,23 +107,17 @@ class DAM(Region):
         self.channels = channels
         self.region_weight = region_weight
         self.head_weight = head_weight
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         if self.area not in AREAS:
-            raise ConfigError(f'{key}.area', f'use one of {", ".join(map(repr, AREAS))}')
+            raise ConfigError('area', f'use one of {", ".join(map(repr, AREAS))}')
         for name in ('peaks', 'channels'):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
-                raise ConfigError(f'{key}.{name}', f'is at least 1, not {value!r}')
+                raise ConfigError(name, f'is at least 1, not {value!r}')
         if not self.region_weight >= 0:
-            raise ConfigError(
-                f'{key}.region_weight', f'is not negative, unlike {self.region_weight}'
-            )
+            raise ConfigError('region_weight', f'is not negative, unlike {self.region_weight}')
         if not self.head_weight > 0:
             raise ConfigError(
-                f'{key}.head_weight', f'is positive, or the head learns nothing: {self.head_weight}'
+                'head_weight', f'is positive, or the head learns nothing: {self.head_weight}'
             )
 
     def build(
@@ -134,17 +128,17 @@ class DAM(Region):
             pairs = method.compared(student, teacher, view)
         if not pairs:
             raise ConfigError(
-                self.key,
+                '',
                 f'{type(method).__name__} aligns no maps (N, C, H, W) of both models; wrap a '
                 'feature method, such as mmkd.FeatureMimic',
             )
-        classes = self.num_classes or classes_of(model, f'{self.key}.num_classes')
+        classes = self.num_classes or classes_of(model, 'num_classes')
         self.heads = nn.ModuleList(CenterHead(t.shape[1], self.channels, classes) for _, t in pairs)
         self.num_classes = classes
 
     def forward(self, method: Method, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
         """Return ``dam`` and, if it has a weight, ``region``."""
-        found = objects(view, self.key)
+        found = objects(view)
         pixels, present = pad_boxes([image.bboxes for image in found])
         most = pixels.shape[1]
         labels = pad_sequence(

@@ -23,7 +23,7 @@ class Objects(NamedTuple):
     labels: Tensor
 
 
-def objects(view: View, key: str) -> list[Objects]:
+def objects(view: View) -> list[Objects]:
     """Return the objects of the student's images, on their device.
 
     Raises:
@@ -36,7 +36,7 @@ def objects(view: View, key: str) -> list[Objects]:
         boxes = getattr(boxes, 'tensor', boxes)  # boxes may be wrapped
         if boxes is None or boxes.shape[-1] != 4:
             raise ConfigError(
-                key,
+                '',
                 'needs boxes (x1, y1, x2, y2) in gt_instances.bboxes of every data sample: it is '
                 'for detectors',
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.functional import class_rows, pearson_distance, resize_to
 from mmkd.methods.base import Method, Tensors
@@ -56,31 +56,25 @@ class DIST(Method):
         self.tau = tau
         self.beta = beta
         self.gamma = gamma
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         if not self.tau > 0:
-            raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
+            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
         for name in ('beta', 'gamma'):
             if getattr(self, name) < 0:
-                raise ConfigError(f'{key}.{name}', 'a weight is not negative')
+                raise ConfigError(name, 'a weight is not negative')
         if self.beta == self.gamma == 0:
-            raise ConfigError(f'{key}.gamma', 'is 0, and so is beta: nothing would be learnt')
+            raise ConfigError('gamma', 'is 0, and so is beta: nothing would be learnt')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Check the taps."""
         assert isinstance(student, list) and isinstance(teacher, list)
         if len(student) != 1 or student[0].ndim not in (2, 4):
             shapes = [tuple(s.shape) for s in student]
-            raise ConfigError(
-                f'{self.key}.student', f'is a tap of logits (N, K) or (N, K, H, W), not {shapes}'
-            )
+            raise ConfigError('student', f'is a tap of logits (N, K) or (N, K, H, W), not {shapes}')
         self.check_pairs(student, teacher, ndim=student[0].ndim)
-        check_classes(student, teacher, self.key)
+        check_classes(student, teacher)
         if student[0].shape[1] == 2 and self.beta:
             raise ConfigError(
-                f'{self.key}.beta',
+                'beta',
                 'two probabilities correlate with ±1 whatever the student says, and nothing is '
                 'learnt from it: set beta=0',
             )
@@ -93,7 +87,7 @@ class DIST(Method):
         Raises:
             ConfigError: The logits are those of regions, which differ between the two models.
         """
-        refuse_regions(student, view, self.key)
+        refuse_regions(student, view)
         logits = student[0]
         target = view.simulate((teacher[0] / self.tau).softmax(1))
         if logits.ndim == 4:

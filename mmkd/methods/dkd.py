@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.functional import dkd_terms
 from mmkd.methods.base import Method, Tensors
@@ -54,17 +54,13 @@ class DKD(Method):
         self.tau = tau
         self.alpha = alpha
         self.beta = beta
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         if not self.tau > 0:
-            raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
+            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
         for name in ('alpha', 'beta'):
             if getattr(self, name) < 0:
-                raise ConfigError(f'{key}.{name}', 'a weight is not negative')
+                raise ConfigError(name, 'a weight is not negative')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Check the taps."""
         check_logit_pair(self, student, teacher)
 

@@ -11,7 +11,6 @@ from mmkd.methods.base import Method, Tensors
 from mmkd.methods.classification import (
     check_logits,
     refuse_batch_augments,
-    refuse_mixer,
     sample_indices,
 )
 from mmkd.registry import MODELS
@@ -51,29 +50,23 @@ class DLB(Method):
 
     grows = True
 
+    mixers = 'none'
+
     def __init__(self, student: Any, tau: float = 3.0, **kwargs: Any) -> None:
         super().__init__(student, **kwargs)
         self.tau = tau
         self._numbers: list[int] = []  # of the images whose logits are kept
         self._logits: Tensor | None = None  # (n, K)
         self._first = False  # whether they are those of the run's first iteration
-
-    def configure(self, key: str) -> None:
-        """Check the temperature, and that no iteration is left out."""
-        super().configure(key)
         if self.schedule.every > 1:
-            raise ConfigError(f'{key}.every', 'DLB remembers the iteration before: use it in all')
+            raise ConfigError('every', 'DLB remembers the iteration before: use it in all')
         if not self.tau > 0:
-            raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
+            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Check the tap."""
-        check_logits(student, self.key)
-
-    def check(self, student: nn.Module, mixer: nn.Module | None) -> None:
-        """Refuse images that are mixed differently in two iterations."""
-        refuse_mixer(mixer, self.key)
-        refuse_batch_augments(student, self.key)
+        check_logits(student)
+        refuse_batch_augments(model, type(self).__name__)
 
     def forward(self, student: list[Tensor], teacher: Any, view: View) -> dict[str, Tensor]:
         """Return ``consistency``; 0 in the first iteration."""

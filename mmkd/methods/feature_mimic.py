@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.functional import mimic_loss, standardize
 from mmkd.methods.base import Method, Tensors
@@ -46,7 +46,7 @@ class FeatureMimic(Method):
         self.normalize = normalize
         self.interior_only = interior_only
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the adapters."""
         self.adapters = self.build_adapters(student, teacher)
 

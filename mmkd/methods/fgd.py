@@ -103,17 +103,13 @@ class FGD(Method):
         self.term_weights = dict(alpha=alpha, beta=beta, gamma=gamma, lambda_=lambda_)
         self.tau = tau
         self.use_pad_shape = use_pad_shape
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         if not self.tau > 0:
-            raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
+            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
         for name, value in self.term_weights.items():
             if not value >= 0:
-                raise ConfigError(f'{key}.{name}', f'a weight is not negative, unlike {value}')
+                raise ConfigError(name, f'a weight is not negative, unlike {value}')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the adapters and the context blocks of both sides."""
         assert isinstance(teacher, list)
         self.adapters = self.build_adapters(student, teacher)
@@ -175,7 +171,7 @@ class FGD(Method):
         Raises:
             ConfigError: There are no boxes x1, y1, x2, y2: the task is not detection.
         """
-        boxes = [found.bboxes for found in objects(view, f'{self.key}.type')]
+        boxes = [found.bboxes for found in objects(view)]
         pixels, present = pad_boxes(boxes)
         sizes = [tuple(view.inputs.shape[-2:])] * len(boxes)
         if not self.use_pad_shape:

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from mmkd.functional import soft_cross_entropy
 from mmkd.methods.base import Method, Tensors, all_taps, gather
 from mmkd.methods.classification import check_logits
-from mmkd.methods.schedule import Schedule
-from mmkd.models.probe import probe_batch
+from mmkd.methods.plugins import build_part, part_losses
 from mmkd.models.wide import WideTwin
-from mmkd.registry import MODELS, build
-from mmkd.taps import TapReader, flatten
-from mmkd.utils import ConfigError
+from mmkd.registry import MODELS
+from mmkd.taps import TapReader, as_fp32, flatten, probe_batch
+from mmkd.utils import ConfigError, config_key, integer, positive
 from mmkd.view import View
 
 PROBE = (64, 64)
@@ -66,75 +65,64 @@ class GPD(Method):
         kd_weight: float = 3.0,
         static: Mapping[str, Any] | None = None,
         weight: Any = 1.0,
-        warmup_iters: int = 0,
+        warmup_iters: int | None = None,
     ) -> None:
         super().__init__(dict(logits=student), weight=weight, warmup_iters=warmup_iters)
-        self.ratio = ratio
-        self.kd_weight = kd_weight
-        self._static = static
+        self.ratio = integer(2, ratio=ratio)
+        self.kd_weight = positive(kd_weight=kd_weight)
         self.static: Method | None = None
         # Task loss and tensors of the dynamic teacher in this step.
         self._grown: tuple[Tensor, Any]
-
-    def configure(self, key: str) -> None:
-        """Check the arguments; build the static method and read what it reads."""
-        super().configure(key)
-        if type(self.ratio) is not int or self.ratio < 2:
-            raise ConfigError(f'{key}.ratio', f'is a whole number from 2 on, not {self.ratio!r}')
-        if not self.kd_weight > 0:
-            raise ConfigError(f'{key}.kd_weight', f'is above 0, not {self.kd_weight}')
-        if self._static is None:
+        if static is None:
             return
-        self.static = build(self._static, Method, f'{key}.static')
-        self.static.configure(f'{key}.static')
+        self.static = build_part(static, 'static')
         taps = (self.static.student_taps, self.static.teacher_taps)
         if not all(isinstance(side, tuple) and side for side in taps):
-            raise ConfigError(f'{key}.static', 'is a method on the logits of student and teacher')
-        if self.static.schedule != Schedule(self.static.schedule.value):
-            raise ConfigError(
-                f'{key}.static.weight', f'is a number; a schedule is for {key}.weight'
-            )
-        assert isinstance(self.student_taps, dict)
-        self.student_taps['static'] = self.static.student_taps  # type: ignore[assignment]
+            raise ConfigError('static', 'must be a method on the logits of student and teacher')
+        self.student_taps['static'] = self.static.student_taps  # type: ignore[assignment,index]
         self.teacher_taps = self.static.teacher_taps
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]) -> None:
-        """Check the shapes."""
-        assert isinstance(student, dict)
-        check_logits(student['logits'], self.key)
-        if self.static is not None:
-            self.static.build(student['static'], teacher, teachers)
-            if next(self.static.parameters(), None) is not None:
-                raise ConfigError(
-                    f'{self.key}.static',
-                    'is a method on the logits; this one has parameters, which cannot fit both the '
-                    'student and the wider dynamic teacher',
-                )
-
-    def check(self, student: nn.Module, mixer: nn.Module | None) -> None:
-        """Grow the dynamic teacher, and see that it starts as the student.
+    def build(
+        self,
+        model: nn.Module,
+        student: Tensors,
+        teacher: Tensors,
+        teachers: Mapping[str, Any],
+    ) -> None:
+        """Grow the dynamic teacher, and check that it starts as the student.
 
         Raises:
-            ConfigError: The student is no plain ResNet.
+            ConfigError: The student is no plain ResNet, or ``static`` has parameters.
         """
+        assert isinstance(student, dict)
+        check_logits(student['logits'])
+        if self.static is not None:
+            with config_key('static'):
+                self.static.build(model, student['static'], teacher, teachers)
+            if next(self.static.parameters(), None) is not None:
+                raise ConfigError(
+                    'static',
+                    'must be a method without parameters; they cannot fit both the student and '
+                    'the wider dynamic teacher',
+                )
         refused = (
             'GPD widens networks of plain convolutions, BatchNorm and one classifier, such as '
         )
         refused += 'ResNets: '
         try:
-            self.wide = WideTwin(student, self.ratio)
+            self.wide = WideTwin(model, self.ratio)
         except ValueError as error:
             raise ConfigError('model.backbone', f'{refused}{error}') from error
-        self._taps = dict(all_taps(self.student_taps, f'{self.key}.student'))
+        self._taps = dict(all_taps(self.student_taps, 'student'))
         self._reader = TapReader(self.wide.twin[0], self._taps)
-        inputs, samples = probe_batch(student, PROBE)
+        inputs, samples = probe_batch(model, PROBE)
         inputs = torch.randn_like(inputs)
         self.wide.twin[0].eval()  # no dropout; BatchNorm has no statistics but those of the batch
         try:
             with torch.no_grad():
                 runs = (self.wide, self.wide.narrow)
                 wide, narrow = (
-                    list(flatten(run(student, inputs, samples, 'tensor'))) for run in runs
+                    list(flatten(run(model, inputs, samples, 'tensor'))) for run in runs
                 )
         except (RuntimeError, NotImplementedError) as error:
             raise ConfigError('model.backbone', f'{refused}{error}') from error
@@ -146,10 +134,14 @@ class GPD(Method):
 
     def prepare(self, student: nn.Module, view: View) -> None:
         """Run the dynamic teacher, in the precision of the student."""
-        with self._reader.open(self.wide.twin[0]):
-            losses = self.wide(student, view.inputs, view.data_samples, 'loss')
+        losses, found = self._reader.read(
+            self.wide.twin[0],
+            view.inputs,
+            view.data_samples,
+            run=lambda inputs, samples: self.wide(student, inputs, samples, 'loss'),
+        )
         task = [t.float().mean() for k, v in losses.items() if 'loss' in k for t in flatten(v)]
-        read = {tap: [t.float() for t in kept] for tap, kept in self._reader.take().items()}
+        read = as_fp32(found)
         self._grown = torch.stack(task).sum(), gather(self.student_taps, read)
 
     def forward(
@@ -164,6 +156,5 @@ class GPD(Method):
         )
         if self.static is not None:
             for side, tensors in (('static', student), ('wide_static', grown)):
-                for term, value in self.static.run(tensors['static'], teacher, view).items():
-                    losses[f'{side}_{term}'] = value * self.static.schedule.value
+                losses.update(part_losses(self.static, side, tensors['static'], teacher, view))
         return losses

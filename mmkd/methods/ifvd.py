@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.functional import resize_labels, resize_to, variation_loss
 from mmkd.methods.base import Method, Tensors
@@ -53,7 +53,9 @@ class IFVD(Method):
         self.ignore_index = ignore_index
         self.mask_ignored = mask_ignored
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]) -> None:
+    def build(
+        self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
+    ) -> None:
         """Check the shapes and find the number of classes."""
         assert isinstance(student, list) and isinstance(teacher, list)
         self.check_pairs(student, teacher, ndim=4)
@@ -63,7 +65,7 @@ class IFVD(Method):
         self, student: list[Tensor], teacher: list[Tensor], view: View
     ) -> dict[str, Tensor]:
         """Return ``variation``, the mean over the maps."""
-        labels = label_maps(view, self.key)
+        labels = label_maps(view)
         losses = []
         for s, t in zip(student, teacher):
             size = tuple(t.shape[-2:])

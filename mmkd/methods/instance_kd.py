@@ -60,6 +60,8 @@ class InstanceKD(Method):
 
     grows = True
 
+    mixers = 'pairs'
+
     def __init__(
         self,
         student: Any,
@@ -78,46 +80,35 @@ class InstanceKD(Method):
         self.activation = activation
         self.num_classes = num_classes
         self.points = points
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         if self.teacher_taps:
-            raise ConfigError(f'{key}.teacher', 'InstanceKD has no teacher: pairs teach each other')
+            raise ConfigError('teacher', 'InstanceKD has no teacher: pairs teach each other')
         if not self.student_taps or isinstance(self.student_taps, dict):
-            raise ConfigError(f'{key}.student', 'is a tap of logits')
+            raise ConfigError('student', 'is a tap of logits')
         if self.direction not in ('symmetric', 'easy_to_hard'):
-            raise ConfigError(f'{key}.direction', "use 'symmetric' or 'easy_to_hard'")
+            raise ConfigError('direction', "use 'symmetric' or 'easy_to_hard'")
         if self.activation not in ('softmax', 'sigmoid'):
-            raise ConfigError(f'{key}.activation', "use 'softmax' or 'sigmoid'")
+            raise ConfigError('activation', "use 'softmax' or 'sigmoid'")
         if not self.tau > 0:
-            raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
+            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
         if self.points < 1:
-            raise ConfigError(f'{key}.points', f'is at least 1, not {self.points}')
+            raise ConfigError('points', f'is at least 1, not {self.points}')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]) -> None:
+    def build(
+        self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
+    ) -> None:
         """Check the shapes."""
         for tensor in student:
             shape = tuple(tensor.shape)  # type: ignore[union-attr]
             if len(shape) not in (2, 4) or (len(shape) == 2 and len(student) > 1):
                 raise ConfigError(
-                    f'{self.key}.student',
+                    'student',
                     f'is a tap of logits (N, K), or of maps of logits; this one is {shape}',
                 )
             if self.num_classes and shape[1] % self.num_classes:
                 raise ConfigError(
-                    f'{self.key}.num_classes',
+                    'num_classes',
                     f'{shape[1]} channels are no multiple of {self.num_classes} classes',
                 )
-
-    def check(self, student: nn.Module, mixer: nn.Module | None) -> None:
-        """Refuse a mixer that makes no pairs, and none at all."""
-        if not getattr(mixer, 'pairs', False):
-            raise ConfigError(
-                'model.distill.mixer',
-                "InstanceKD compares the members of pairs; use dict(type='mmkd.PatchSwap', …), "
-                'with prob=0 to leave the images as they are',
-            )
 
     def forward(
         self, student: list[Tensor], teacher: list[Tensor], view: View
@@ -166,7 +157,7 @@ class InstanceKD(Method):
             Log-probabilities (P, K) twice, and classes (P,), of P pairs of image and class.
         """
         if self.activation != 'softmax':
-            raise ConfigError(f'{self.key}.activation', "is 'softmax' for label maps")
+            raise ConfigError('activation', "is 'softmax' for label maps")
         maps = torch.stack([sample.gt_sem_seg.data for sample in view.data_samples])  # (N,1,H,W)
         size = (logits.shape[-2], logits.shape[-1])
         labels = F.interpolate(maps.float(), size, mode='nearest-exact')[:, 0].long()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.functional import distribution_kl, prior_rows, valuable_region
 from mmkd.methods.base import Method, Tensors
@@ -67,8 +67,8 @@ class LD(Method):
         cls_weight: float = 0.0,
         cls_tau: float = 2.0,
         weight: Any = 1.0,
-        warmup_iters: int = 0,
-        every: int = 1,
+        warmup_iters: int | None = None,
+        every: int | None = None,
     ) -> None:
         super().__init__(weight=weight, warmup_iters=warmup_iters, every=every)
         self._paths = dict(student=student, teacher=teacher)
@@ -78,40 +78,38 @@ class LD(Method):
         self.lambdas = dict(main=main_weight, valuable=valuable_weight, cls=cls_weight)
         # A teacher is no part of this module: a plain list keeps it unregistered.
         self._teacher: list[Any] = []
-
-    def configure(self, key: str) -> None:
-        """Check the arguments and derive the taps."""
-        super().configure(key)
         for name, tau in (('tau', self.tau['box']), ('cls_tau', self.tau['cls'])):
             if not tau > 0:
-                raise ConfigError(f'{key}.{name}', f'a temperature is positive, not {tau}')
+                raise ConfigError(name, f'a temperature is positive, not {tau}')
         for name, value in self.lambdas.items():
             if not value >= 0:
-                raise ConfigError(f'{key}.{name}_weight', f'is not negative, unlike {value!r}')
+                raise ConfigError(f'{name}_weight', f'is not negative, unlike {value!r}')
         if not any(self.lambdas.values()):
-            raise ConfigError(f'{key}.main_weight', 'all three weights are 0: set weight=0')
-        levels = parse_levels(self.levels, f'{key}.levels') or ()
+            raise ConfigError('main_weight', 'all three weights are 0: set weight=0')
+        levels = parse_levels(self.levels, 'levels') or ()
         taps: dict[str, Any] = {}
         for side, path in self._paths.items():
             if not isinstance(path, str) or not path:
-                raise ConfigError(f'{key}.{side}', f'is the path of a head, not {path!r}')
+                raise ConfigError(side, f'is the path of a head, not {path!r}')
             # What a level's factor returns are the distributions of that level.
             boxes = [f'{path}.scales.{level}' for level in levels]
             taps[side] = dict(
-                box=Tap.parse(boxes, None, f'{key}.{side}'),
-                cls=Tap.parse(f'{path}.{self.cls}', None, f'{key}.{side}'),
+                box=Tap.parse(boxes, None, side),
+                cls=Tap.parse(f'{path}.{self.cls}', None, side),
             )
         self.student_taps, self.teacher_taps = taps['student'], taps['teacher']
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]) -> None:
+    def build(
+        self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
+    ) -> None:
         """Check that both heads predict distributions over the same bins and priors."""
         assert isinstance(student, dict) and isinstance(teacher, dict)
         assert isinstance(self.teacher_taps, dict)
         self._teacher = [teachers[self.teacher_taps['cls'][0].model]]
-        check_head(self.head, f'{self.key}.teacher')
+        check_head(self.head, 'teacher')
         if not hasattr(self.head, 'reg_max'):
             raise ConfigError(
-                f'{self.key}.teacher',
+                'teacher',
                 f'{type(self.head).__name__} predicts no distributions of edges (reg_max); '
                 'localization distillation is for heads such as GFLHead',
             )
@@ -119,22 +117,22 @@ class LD(Method):
             shapes = [[tuple(x.shape[1:]) for x in side[name]] for side in (student, teacher)]
             if shapes[0] != shapes[1]:
                 raise ConfigError(
-                    f'{self.key}.student',
+                    'student',
                     f"the student's {name} maps {shapes[0]} and the teacher's {shapes[1]} differ; "
                     'both heads need the same priors, bins and classes',
                 )
         if len(student['box']) != len(student['cls']):
             raise ConfigError(
-                f'{self.key}.levels', f'the heads have {len(student["cls"])} levels; name them all'
+                'levels', f'the heads have {len(student["cls"])} levels; name them all'
             )
         if self.lambdas['cls'] and self.head.cls_out_channels == 1:
             raise ConfigError(
-                f'{self.key}.cls_weight', 'a softmax over a single class is always 1: set it to 0'
+                'cls_weight', 'a softmax over a single class is always 1: set it to 0'
             )
         assigner = type(self.head.assigner).__name__
         if self.lambdas['valuable'] and assigner not in VALUABLE:
             raise ConfigError(
-                f'{self.key}.valuable_weight',
+                'valuable_weight',
                 f'the valuable region is defined by the thresholds of ATSS, not of {assigner}: '
                 'set it to 0',
             )

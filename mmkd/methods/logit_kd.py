@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.functional import class_rows, dense_binary_kl, kl_divergence, resize_to
 from mmkd.methods.base import Method, Tensors
@@ -67,18 +67,16 @@ class LogitKD(Method):
         self.logit_sim = logit_sim
         # A teacher is no part of this module: a plain list keeps it unregistered.
         self._classifier: list[Any] = []
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         if self.activation not in ('softmax', 'sigmoid'):
-            raise ConfigError(f'{key}.activation', "use 'softmax' or 'sigmoid'")
+            raise ConfigError('activation', "use 'softmax' or 'sigmoid'")
         if self.logit_sim not in ('mixture', 'pooled'):
-            raise ConfigError(f'{key}.logit_sim', "use 'mixture' or 'pooled'")
+            raise ConfigError('logit_sim', "use 'mixture' or 'pooled'")
         if not self.tau > 0:
-            raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
+            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]) -> None:
+    def build(
+        self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
+    ) -> None:
         """Check the shapes; remember the teacher's head for ``'pooled'``."""
         assert isinstance(student, list) and isinstance(teacher, list)
         if self.logit_sim == 'pooled':
@@ -86,18 +84,18 @@ class LogitKD(Method):
             classifier = teachers[self.teacher_taps[0].model]
             if not (hasattr(classifier.model, 'head') and teacher[-1].ndim == 4):
                 raise ConfigError(
-                    f'{self.key}.logit_sim',
+                    'logit_sim',
                     "'pooled' needs a classifier with a `head` and a tap of its last feature map "
                     "(teacher=dict(module='backbone', levels=(-1,))); else use 'mixture'",
                 )
             self._classifier = [classifier]
             teacher = [self.head_of(teacher)]
         self.check_pairs(student, teacher, ndim=student[0].ndim)
-        check_classes(student, teacher, self.key)
+        check_classes(student, teacher)
         for s in student:
             if self.num_classes and s.shape[1] % self.num_classes:
                 raise ConfigError(
-                    f'{self.key}.num_classes',
+                    'num_classes',
                     f'{s.shape[1]} channels are no multiple of {self.num_classes} classes',
                 )
 
@@ -126,7 +124,7 @@ class LogitKD(Method):
         Raises:
             ConfigError: The logits are those of regions, which differ between the two models.
         """
-        refuse_regions(student, view, self.key)
+        refuse_regions(student, view)
         losses = []
         if self.activation == 'sigmoid' or self.num_classes:
             for s, t in zip(student, teacher):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.functional import spatial_masked_loss
 from mmkd.methods.base import Method, Tensors
@@ -52,22 +52,18 @@ class MasKD(Method):
         super().__init__(student, teacher, **kwargs)
         self.tokens = tokens
         self.custom_mask_warmup = custom_mask_warmup
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         warmup = self.custom_mask_warmup
         if warmup is not None and (type(warmup) is not int or warmup < 0):
             raise ConfigError(
-                f'{key}.custom_mask_warmup', f'is a number of iterations or None, not {warmup!r}'
+                'custom_mask_warmup', f'is a number of iterations or None, not {warmup!r}'
             )
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the adapters and read the tokens."""
         assert isinstance(teacher, list)
         self.adapters = self.build_adapters(student, teacher)
         channels = [t.shape[1] for t in teacher]
-        self.mask_tokens = load_tokens(self.tokens, channels, f'{self.key}.tokens')
+        self.mask_tokens = load_tokens(self.tokens, channels, 'tokens')
 
     def forward(
         self, student: list[Tensor], teacher: list[Tensor], view: View

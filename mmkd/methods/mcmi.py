@@ -50,32 +50,22 @@ class MCMI(Method):
 
     grows = True
 
+    mixers = 'none'
+
     def __init__(
         self, student: Any, weight: Any = 0.15, refresh: str = 'never', **kwargs: Any
     ) -> None:
         super().__init__(student, weight=weight, **kwargs)
         self.refresh = refresh
         self.ready = False  # whether there are centroids
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         if self.refresh not in ('never', 'epoch'):
-            raise ConfigError(f'{key}.refresh', f"use 'never' or 'epoch', not {self.refresh!r}")
+            raise ConfigError('refresh', f"use 'never' or 'epoch', not {self.refresh!r}")
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the table of centroids."""
-        classes = check_logits(student, self.key)
+        classes = check_logits(student)
         self.register_buffer('centroids', torch.zeros(classes, classes))
         self.register_buffer('counts', torch.zeros(classes))  # images of each class
-
-    def check(self, student: nn.Module, mixer: nn.Module | None) -> None:
-        """Refuse mixers, which the pass for the centroids does not see."""
-        if mixer is not None:
-            raise ConfigError(
-                'model.distill.mixer',
-                f'{self.key} compares images with the mean of their class, so none may be mixed',
-            )
 
     @torch.no_grad()
     def before_epoch(self, student: nn.Module, batches: Any) -> None:
@@ -92,9 +82,8 @@ class MCMI(Method):
         with isolated_rng():
             for batch in islice(batches, len(batches)):  # an infinite sampler has a length as well
                 data = student.data_preprocessor(batch, True)
-                with reader.open(student):
-                    student(**data, mode='tensor')
-                tapped = gather(self.student_taps, reader.take())
+                _, found = reader.read(student, **data)
+                tapped = gather(self.student_taps, found)
                 assert isinstance(tapped, list)
                 probs = tapped[0].double().softmax(1)
                 labels = class_labels(data['data_samples'], probs.shape[1], probs)
@@ -136,8 +125,7 @@ class MCMI(Method):
         if not self.ready:
             raise ConfigError(
                 'default_hooks.distill',
-                f'{self.key} needs the centroids of the classes, which mmkd.DistillHook estimates '
-                'before an epoch',
+                'MCMI needs the class centroids, which mmkd.DistillHook estimates before an epoch',
             )
         information = conditional_mutual_information(logits, self.centroids.to(logits), labels)
         return dict(cmi=-information)

@@ -50,18 +50,14 @@ class MGD(Method):
         super().__init__(student, teacher, weight=weight, **kwargs)
         self.mask = mask
         self.mask_ratio = mask_ratio
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         if self.mask not in ('spatial', 'channel'):
-            raise ConfigError(f'{key}.mask', "use 'spatial' or 'channel'")
+            raise ConfigError('mask', "use 'spatial' or 'channel'")
         if not 0 <= self.mask_ratio < 1:
             raise ConfigError(
-                f'{key}.mask_ratio', f'a share is at least 0 and less than 1, not {self.mask_ratio}'
+                'mask_ratio', f'a share is at least 0 and less than 1, not {self.mask_ratio}'
             )
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the adapters and the generation blocks."""
         assert isinstance(teacher, list)
         self.adapters = self.build_adapters(student, teacher)

@@ -52,29 +52,22 @@ class MixKD(Method):
         self.gamma = gamma
         # A part of the student, not of this module: a plain list keeps it unregistered.
         self._loss: list[Any] = []
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         for name in ('alpha', 'gamma'):
             if getattr(self, name) < 0:
-                raise ConfigError(f'{key}.{name}', 'a weight is not negative')
+                raise ConfigError(name, 'a weight is not negative')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Check the taps."""
         if check_logit_pair(self, student, teacher) == 2:
             raise ConfigError(
-                f'{self.key}.type',
+                'type',
                 'two logits of unit deviation are √2 apart whatever the student says, so nothing '
                 'can be learnt from them; it needs at least three classes',
             )
-
-    def check(self, student: nn.Module, mixer: nn.Module | None) -> None:
-        """Find the loss of the student's head."""
-        loss = getattr(getattr(student, 'head', None), 'loss_module', None)
+        loss = getattr(getattr(model, 'head', None), 'loss_module', None)
         if not callable(loss):
             raise ConfigError(
-                f'{self.key}.type',
+                'type',
                 "rescales the logits of the class loss, for which it needs the student's "
                 "`head.loss_module`, as mmpretrain's classifiers have it",
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.functional import nkd_non_target_loss, nkd_target_loss
 from mmkd.methods.base import Method, Tensors
@@ -46,16 +46,12 @@ class NKD(Method):
         super().__init__(student, teacher, **kwargs)
         self.tau = tau
         self.gamma = gamma
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         if not self.tau > 0:
-            raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
+            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
         if self.gamma < 0:
-            raise ConfigError(f'{key}.gamma', 'a weight is not negative')
+            raise ConfigError('gamma', 'a weight is not negative')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Check the taps."""
         check_logit_pair(self, student, teacher)
 

@@ -64,25 +64,23 @@ class OFA(Method):
         super().__init__(student, teacher, **kwargs)
         self.eps = eps
         self.stage_eps = stage_eps
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         taps = self.student_taps
         if not isinstance(taps, dict) or set(taps) != {'logits', 'stages'} or not taps['stages']:
-            raise ConfigError(f'{key}.student', 'is dict(logits=…, stages=[…])')
+            raise ConfigError('student', 'is dict(logits=…, stages=[…])')
         if not isinstance(self.teacher_taps, tuple) or len(self.teacher_taps) != 1:
-            raise ConfigError(f'{key}.teacher', 'is one tap of the logits, such as head.fc')
+            raise ConfigError('teacher', 'is one tap of the logits, such as head.fc')
         if not self.eps >= 1:
-            raise ConfigError(f'{key}.eps', f'is at least 1, not {self.eps}')
+            raise ConfigError('eps', f'is at least 1, not {self.eps}')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]) -> None:
+    def build(
+        self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
+    ) -> None:
         """Create the branches."""
         assert isinstance(student, dict) and isinstance(teacher, list)
-        classes = check_logits(student['logits'], self.key)
+        classes = check_logits(student['logits'])
         if [tuple(t.shape[1:]) for t in teacher] != [(classes,)]:
             raise ConfigError(
-                f'{self.key}.teacher',
+                'teacher',
                 f'yields {[tuple(t.shape) for t in teacher]} and the student logits of {classes} '
                 'classes; tap the logits of a teacher of the same classes',
             )
@@ -105,10 +103,10 @@ class OFA(Method):
                     length, channels = x.shape[1:]
                     branch = TokenBranch(length, channels, width, max(follow, 1), classes)
                 except ValueError as error:
-                    raise ConfigError(f'{self.key}.student.stages', str(error)) from error
+                    raise ConfigError('student.stages', str(error)) from error
             else:
                 raise ConfigError(
-                    f'{self.key}.student.stages',
+                    'student.stages',
                     f'stage {index} yields {tuple(x.shape)}, neither a map (N, C, H, W) nor tokens '
                     '(N, L, C)',
                 )
@@ -120,7 +118,7 @@ class OFA(Method):
         values = list(given) if isinstance(given, Sequence) else [given] * count
         if len(values) != count or not all(value >= 1 for value in values):
             raise ConfigError(
-                f'{self.key}.stage_eps',
+                'stage_eps',
                 f'is a number or one for each of the {count} stages, each at least 1, not {given}',
             )
         return values
@@ -141,9 +139,9 @@ class OFA(Method):
             if x.ndim == 3 and x.shape[1] != self.lengths[index]:
                 raise ConfigError(
                     'model.distill.probe_size',
-                    f'the branches of {self.key} were made for {self.lengths[index]} tokens of an '
-                    f'image and there are {x.shape[1]}; set it to the height and width of the '
-                    f'training images, here {tuple(view.inputs.shape[-2:])}',
+                    f'the branches were built for {self.lengths[index]} tokens, got {x.shape[1]}; '
+                    'set it to the height and width of the training images, here '
+                    f'{tuple(view.inputs.shape[-2:])}',
                 )
             exit_logits = branch(x)
             losses[f'stage{index + 1}'] = adaptive_target_loss(

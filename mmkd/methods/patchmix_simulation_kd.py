@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from mmkd.methods.base import Method, Tensors
 from mmkd.methods.feature_mimic import FeatureMimic
 from mmkd.methods.logit_kd import LogitKD
-from mmkd.methods.schedule import Schedule
-from mmkd.registry import MODELS, build
-from mmkd.utils import ConfigError
+from mmkd.methods.plugins import build_part, part_losses
+from mmkd.registry import MODELS
+from mmkd.utils import ConfigError, config_key
 from mmkd.view import View
 
 PARTS = dict(feature=FeatureMimic, logits=LogitKD)
@@ -53,45 +53,32 @@ class PatchMixSimulationKD(Method):
         feature: Mapping[str, Any] | None = None,
         logits: Mapping[str, Any] | None = None,
         weight: Any = 1.0,
-        warmup_iters: int = 0,
-        every: int = 1,
+        warmup_iters: int | None = None,
+        every: int | None = None,
     ) -> None:
         super().__init__(weight=weight, warmup_iters=warmup_iters, every=every)
-        self._configs = dict(feature=feature, logits=logits)
         self.parts = nn.ModuleDict()
-
-    def configure(self, key: str) -> None:
-        """Build the parts and check them; read what they read."""
-        super().configure(key)
-        for name, config in self._configs.items():
+        for name, config in dict(feature=feature, logits=logits).items():
+            if config and 'type' in config:
+                raise ConfigError(f'{name}.type', f'is always {PARTS[name].__name__}; leave it out')
             if config:
-                if 'type' in config:
-                    raise ConfigError(f'{key}.{name}.type', f'is {PARTS[name].__name__} always')
-                part = dict(config, type=PARTS[name])
-                self.parts[name] = build(part, Method, f'{key}.{name}')
+                self.parts[name] = build_part(dict(config, type=PARTS[name]), name)
         if not self.parts:
-            raise ConfigError(key, 'name at least one of `feature` and `logits`')
-        self.student_taps, self.teacher_taps = {}, {}
-        for name, part in self.parts.items():
-            part.configure(f'{key}.{name}')
-            if part.schedule != Schedule(part.schedule.value):
-                raise ConfigError(
-                    f'{key}.{name}.weight', f'is a number; a schedule is for {key}.weight'
-                )
-            self.student_taps[name] = part.student_taps
-            self.teacher_taps[name] = part.teacher_taps
+            raise ConfigError('', 'needs at least one of `feature` and `logits`')
+        self.student_taps = {name: part.student_taps for name, part in self.parts.items()}
+        self.teacher_taps = {name: part.teacher_taps for name, part in self.parts.items()}
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]) -> None:
+    def build(
+        self,
+        model: nn.Module,
+        student: Tensors,
+        teacher: Tensors,
+        teachers: Mapping[str, Any],
+    ) -> None:
         """Build the parts."""
         for name, part in self.parts.items():
-            part.build(student[name], teacher[name], teachers)
-
-    def build_plugins(
-        self, model: nn.Module, student: Tensors, teacher: Tensors, view: View
-    ) -> None:
-        """Build the plug-ins of the parts."""
-        for name, part in self.parts.items():
-            part.build_plugins(model, student[name], teacher[name], view)
+            with config_key(name):
+                part.build(model, student[name], teacher[name], teachers)
 
     def compared(
         self, student: dict[str, list[Tensor]], teacher: dict[str, list[Tensor]], view: View
@@ -109,6 +96,5 @@ class PatchMixSimulationKD(Method):
         """Return the losses of the parts, with their own weights."""
         losses = {}
         for name, part in self.parts.items():
-            for term, value in part.run(student[name], teacher[name], view).items():
-                losses[f'{name}_{term}'] = value * part.schedule.value
+            losses.update(part_losses(part, name, student[name], teacher[name], view))
         return losses

@@ -1,53 +1,45 @@
-"""Plug-ins: what refines the teacher of a method, and what tells it where to look."""
+"""Composites: methods inside of methods, and plug-ins that wrap a method.
+
+Any method takes the config keys ``refine``, a :class:`Refinement` of the teacher's maps, and
+``region``, a :class:`Region` that adds losses on a part of the maps. :func:`build_method` wraps the
+method then; the method itself does not know its plug-ins.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from mmkd.methods.base import Method, Tensors
+from mmkd.methods.schedule import Schedule
+from mmkd.registry import build
+from mmkd.utils import ConfigError, config_key
 from mmkd.view import View
-
-if TYPE_CHECKING:
-    from mmkd.methods.base import Method
 
 
 class Plugin(nn.Module):
-    """A part that any feature method takes by a key of its config.
-
-    It is a child of the method, so it moves with it and is saved with it.
-    """
+    """A part that wraps any feature method."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.key = ''  # config key, set by the method
+        #: Config key, set by the builder; for warnings.
+        self.key = type(self).__name__
         #: Scalars of the last step that are logged as ``distill.<method>.<name>``.
         self.monitored: dict[str, Tensor] = {}
 
-    def configure(self, key: str) -> None:
-        """Check what needs no model. Called once.
-
-        Args:
-            key: Config key of this plug-in, for error messages.
-        """
-        self.key = key
-
     def build(
-        self,
-        method: Method,
-        model: nn.Module,
-        student: Any,
-        teacher: Any,
-        view: View,
+        self, method: Method, model: nn.Module, student: Any, teacher: Any, view: View
     ) -> None:
         """Create parameters; the method is built. Called once, before training.
 
         Args:
             method: The method.
             model: The student.
-            student: What the student's taps yield on a probe batch.
-            teacher: What the teacher's taps yield.
+            student: Tensors of the student's taps on a probe batch.
+            teacher: Tensors of the teacher's taps.
             view: The probe batch.
 
         Raises:
@@ -56,13 +48,13 @@ class Plugin(nn.Module):
 
 
 class Refinement(Plugin):
-    """Changes what a method reads of the teacher: the key ``refine``."""
+    """Changes the teacher's tensors before a method sees them: the key ``refine``."""
 
     def forward(self, method: Method, student: Any, teacher: Any, view: View) -> Any:
-        """Return the teacher's tensors as the student is to see them.
+        """Return the teacher's tensors that the student is compared with.
 
         Args:
-            method: The method, to try what its losses say of other tensors.
+            method: The method, to evaluate its losses on other tensors.
             student: Tensors of the student's taps, with gradients.
             teacher: Tensors of the teacher's taps, without.
             view: What this step looks at.
@@ -71,7 +63,7 @@ class Refinement(Plugin):
 
 
 class Region(Plugin):
-    """Adds losses that look at some part of the maps: the key ``region``."""
+    """Adds losses on some part of the maps: the key ``region``."""
 
     def forward(self, method: Method, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
         """Return losses that are added to the method's, under its weight.
@@ -86,3 +78,119 @@ class Region(Plugin):
 
 
 PLUGINS: Mapping[str, type[Plugin]] = dict(refine=Refinement, region=Region)
+
+
+class Plugged(Method):
+    """A method with plug-ins.
+
+    Args:
+        method: The method; taps, schedule and class attributes are those of it.
+        plugins: The plug-ins by their config key, ``refine`` and ``region``.
+    """
+
+    def __init__(self, method: Method, plugins: Mapping[str, Plugin]) -> None:
+        super().__init__()
+        self.method = method
+        self.plugins = nn.ModuleDict(plugins)
+        self.key = method.key
+        self.schedule = method.schedule
+        self.student_taps, self.teacher_taps = method.student_taps, method.teacher_taps
+        self.tasks, self.mixers = method.tasks, method.mixers
+        self.simulate, self.auxiliary = method.simulate, method.auxiliary
+
+    def build(
+        self,
+        model: nn.Module,
+        student: Tensors,
+        teacher: Tensors,
+        teachers: Mapping[str, Any],
+    ) -> None:
+        """Build the method, then its plug-ins."""
+        self.method.build(model, student, teacher, teachers)
+        view = View.plain(torch.empty(0), [])  # a probe batch has no samples
+        for name, plugin in self.plugins.items():
+            with config_key(name):
+                plugin.build(self.method, model, student, teacher, view)
+
+    def before_epoch(self, student: nn.Module, batches: Any) -> None:
+        """Forward to the method."""
+        self.method.before_epoch(student, batches)
+
+    def prepare(self, student: nn.Module, view: View) -> None:
+        """Forward to the method."""
+        self.method.prepare(student, view)
+
+    def simulated(self, teacher: Tensors, view: View) -> Tensors:
+        """Forward to the method."""
+        return self.method.simulated(teacher, view)
+
+    def forward(self, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
+        """Return the method's losses of the refined teacher, and those of the region."""
+        if 'refine' in self.plugins:
+            teacher = self.plugins['refine'](self.method, student, teacher, view)
+        losses = self.method(student, teacher, view)
+        if 'region' in self.plugins:
+            losses = {**losses, **self.plugins['region'](self.method, student, teacher, view)}
+        for part in (self.method, *self.plugins.values()):
+            self.monitored.update(part.monitored)
+        return losses
+
+    def masks(self, student: Any, teacher: Any, view: View) -> list[Tensor]:
+        """Forward to the method."""
+        return self.method.masks(student, teacher, view)
+
+    def compared(self, student: Any, teacher: Any, view: View) -> list[tuple[Tensor, Tensor]]:
+        """Forward to the method."""
+        return self.method.compared(student, teacher, view)
+
+    def forget_nonfinite(self) -> None:
+        """Forward to the method and the plug-ins."""
+        super().forget_nonfinite()
+        self.method.forget_nonfinite()
+
+
+def build_method(config: Any, key: str) -> Method:
+    """Build a method, wrapped in its plug-ins if it has some.
+
+    Args:
+        config: Config of the method.
+        key: Its config key.
+
+    Raises:
+        ConfigError: Something in the config is invalid.
+    """
+    if not isinstance(config, Mapping):
+        return build(config, Method, key)  # raises the error
+    plugins = {
+        name: build(config[name], base, f'{key}.{name}')
+        for name, base in PLUGINS.items()
+        if config.get(name) is not None
+    }
+    method = build({k: v for k, v in config.items() if k not in PLUGINS}, Method, key)
+    return Plugged(method, plugins) if plugins else method
+
+
+def build_part(config: Any, key: str) -> Method:
+    """Build a method that is a part of another one; its weight is a plain number.
+
+    Args:
+        config: Config of the part.
+        key: Its key below the other method.
+
+    Raises:
+        ConfigError: Something in the config is invalid, or the weight is a schedule.
+    """
+    part = build_method(config, key)
+    if part.schedule != Schedule(part.schedule.value):
+        raise ConfigError(
+            f'{key}.weight', 'must be a number; only the weight of the whole method is scheduled'
+        )
+    return part
+
+
+def part_losses(
+    part: Method, prefix: str, student: Tensors, teacher: Tensors, view: View
+) -> dict[str, Tensor]:
+    """Return the losses of a part with its weight, as ``<prefix>_<term>``."""
+    losses = part.compute(student, teacher, view)
+    return {f'{prefix}_{term}': value * part.schedule.value for term, value in losses.items()}

@@ -69,29 +69,22 @@ class ProgressiveSelfKD(Method):
         self.alpha = alpha
         self.top_k = top_k
         self.dtype = dtype
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         if not 0 < self.alpha <= 1:
-            raise ConfigError(f'{key}.alpha', f'is above 0 and at most 1, not {self.alpha}')
+            raise ConfigError('alpha', f'is above 0 and at most 1, not {self.alpha}')
         if self.dtype not in DTYPES:
-            raise ConfigError(f'{key}.dtype', f'use one of {", ".join(DTYPES)}')
+            raise ConfigError('dtype', f'use one of {", ".join(DTYPES)}')
         for name in ('num_samples', 'top_k'):
             value = getattr(self, name)
             if name == 'top_k' and value is None:
                 continue
             if type(value) is not int or value < 1:
-                raise ConfigError(f'{key}.{name}', f'is a whole number from 1 on, not {value!r}')
+                raise ConfigError(name, f'is a whole number from 1 on, not {value!r}')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the table."""
-        classes = check_logits(student, self.key)
+        classes = check_logits(student)
         self.table = PredictionTable(self.num_samples, classes, self.top_k, self.dtype)
-
-    def check(self, student: nn.Module, mixer: nn.Module | None) -> None:
-        """Refuse images that are mixed without a trace."""
-        refuse_batch_augments(student, self.key)
+        refuse_batch_augments(model, type(self).__name__)
 
     def forward(self, student: list[Tensor], teacher: Any, view: View) -> dict[str, Tensor]:
         """Return ``progressive``; record the predictions."""
@@ -100,11 +93,11 @@ class ProgressiveSelfKD(Method):
         numbers = sample_indices(view.data_samples)
         if max(numbers) >= self.num_samples:
             raise ConfigError(
-                f'{self.key}.num_samples',
+                'num_samples',
                 f'is {self.num_samples}, and there is an image of number {max(numbers)}',
             )
         rows = torch.tensor(numbers, device=logits.device)
-        epoch, alpha = progressive(self.alpha, self.key)
+        epoch, alpha = progressive(self.alpha, type(self).__name__)
         self.table.begin(epoch)
         past, known = self.table.read(rows, own)
         self.monitored = dict(

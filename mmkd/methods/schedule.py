@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mmkd.utils import ConfigError, did_you_mean, epoch_progress
+from mmkd.utils import (
+    ConfigError,
+    config_key,
+    deprecated,
+    did_you_mean,
+    epoch_progress,
+    integer,
+    non_negative,
+    one_of,
+)
 
 
 @dataclass(frozen=True)
@@ -34,40 +43,40 @@ class Schedule:
     every: int = 1
 
     @classmethod
-    def parse(cls, weight: Any, key: str, warmup_iters: int = 0, every: int = 1) -> Schedule:
-        """Turn ``weight`` of a config into a schedule.
+    def parse(
+        cls, weight: Any, warmup_iters: int | None = None, every: int | None = None
+    ) -> Schedule:
+        """Turn the ``weight`` of a config into a schedule.
+
+        Args:
+            weight: A number, or a dict of this class's arguments.
+            warmup_iters: Deprecated; belongs into the dict. Defaults to None.
+            every: Deprecated; belongs into the dict. Defaults to None.
 
         Raises:
-            ConfigError: It is negative, not finite, or its keys are unknown or out of range.
+            ConfigError: It is negative or not finite, or a key is unknown or out of range.
         """
         config = dict(weight) if isinstance(weight, Mapping) else dict(value=weight)
-        config.setdefault('warmup_iters', warmup_iters)
-        config.setdefault('every', every)
+        for name, value in dict(warmup_iters=warmup_iters, every=every).items():
+            if value is not None:
+                deprecated(f'{name}={value}', f'weight=dict(value=…, {name}={value})', 4)
+                config.setdefault(name, value)
         known = list(cls.__dataclass_fields__)
-        for name in set(config) - set(known):
-            raise ConfigError(f'{key}.{name}', f'no such key{did_you_mean(name, known)}')
         if 'value' not in config:
-            raise ConfigError(key, f'a schedule has a `value`; it takes {", ".join(known)}')
-        value = config['value']
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ConfigError(key, f'a weight is a number or a schedule, not {value!r}')
-        if not math.isfinite(value) or value < 0:
-            raise ConfigError(key, f'a weight is finite and not negative, not {value}')
-        if config.get('decay') not in (None, 'linear', 'cosine'):
-            raise ConfigError(f'{key}.decay', "use 'linear', 'cosine' or None")
-        for name, least in dict(warmup_iters=0, begin=0, end=0, every=1).items():
-            count = config.get(name, least)
-            if name == 'end' and count is None:
-                continue
-            if isinstance(count, bool) or not isinstance(count, int) or count < least:
+            raise ConfigError('weight', f'a schedule needs `value`; it takes {", ".join(known)}')
+        with config_key('weight' if isinstance(weight, Mapping) else ''):
+            for name in set(config) - set(known):
+                raise ConfigError(name, f'no such key{did_you_mean(name, known)}')
+            non_negative(**{'value' if isinstance(weight, Mapping) else 'weight': config['value']})
+            one_of((None, 'linear', 'cosine'), decay=config.get('decay'))
+            for name, least in dict(warmup_iters=0, begin=0, every=1).items():
+                integer(least, **{name: config.get(name, least)})
+            integer(0, optional=True, end=config.get('end'))
+            schedule = cls(**config)
+            if schedule.end is not None and schedule.end <= schedule.begin:
                 raise ConfigError(
-                    f'{key}.{name}', f'is a whole number from {least} on, not {count!r}'
+                    'end', f'must be greater than begin={schedule.begin}, got {schedule.end}'
                 )
-        schedule = cls(**config)
-        if schedule.end is not None and schedule.end <= schedule.begin:
-            raise ConfigError(
-                f'{key}.end', f'{schedule.end} is not after begin={schedule.begin}: never active'
-            )
         return schedule
 
     def at(self, iteration: int, max_iters: int | None = None) -> float:
@@ -92,12 +101,12 @@ class Schedule:
         return self.value * left
 
 
-def progressive(alpha: float, key: str) -> tuple[int, float]:
+def progressive(alpha: float, name: str) -> tuple[int, float]:
     """Return the current epoch, counted from 0, and ``α_t = α_T · t / E`` in epoch t of E.
 
     Args:
         alpha: α_T, reached in the last epoch.
-        key: Config key of the method, for the error.
+        name: Name of the method, for the error.
 
     Raises:
         ConfigError: The training does not count epochs.
@@ -108,7 +117,7 @@ def progressive(alpha: float, key: str) -> tuple[int, float]:
     if epochs < 2:
         raise ConfigError(
             'train_cfg',
-            f'{key} learns from the epoch before: it needs a loop over epochs (by_epoch=True) and '
-            'at least two of them',
+            f'{name} learns from the previous epoch: it needs a loop over epochs (by_epoch=True) '
+            'with at least two epochs',
         )
     return epoch, alpha * (epoch + 1) / epochs

@@ -13,7 +13,7 @@ from mmkd.utils import ConfigError
 from mmkd.view import View
 
 
-def label_maps(view: View, key: str) -> Tensor:
+def label_maps(view: View) -> Tensor:
     """Return the label maps (N, H, W) of the student's samples.
 
     Raises:
@@ -21,7 +21,7 @@ def label_maps(view: View, key: str) -> Tensor:
     """
     samples = view.data_samples
     if not samples or 'gt_sem_seg' not in samples[0]:
-        raise ConfigError(f'{key}.type', 'needs label maps (gt_sem_seg) in the data samples')
+        raise ConfigError('type', 'needs label maps (gt_sem_seg) in the data samples')
     return torch.cat([sample.gt_sem_seg.data for sample in samples]).to(view.inputs.device)
 
 
@@ -38,7 +38,5 @@ def classes_of(method: Method, num_classes: int | None, teachers: Mapping[str, A
         head = getattr(getattr(teacher, 'model', None), 'decode_head', None)
         num_classes = getattr(head, 'num_classes', None)
     if num_classes is None:
-        raise ConfigError(
-            f'{method.key}.num_classes', 'the teacher has no decode_head that says; set it'
-        )
+        raise ConfigError('num_classes', 'the teacher has no decode_head that says; set it')
     return num_classes

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.functional import pairwise_loss, resize_to
 from mmkd.methods.base import Method, Tensors
@@ -38,13 +38,9 @@ class SKD(Method):
     def __init__(self, student: Any, teacher: Any, pool: int = 2, **kwargs: Any) -> None:
         super().__init__(student, teacher, **kwargs)
         self.pool = pool
+        check_pool(self.pool)
 
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
-        check_pool(self.pool, key)
-
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Check the shapes. Similarities have no channels, so nothing is aligned."""
         assert isinstance(student, list) and isinstance(teacher, list)
         self.check_pairs(student, teacher, ndim=4)
@@ -62,11 +58,11 @@ class SKD(Method):
         return dict(pairwise=torch.stack(losses).mean())
 
 
-def check_pool(pool: Any, key: str) -> None:
+def check_pool(pool: Any) -> None:
     """Check the side of pooling windows.
 
     Raises:
         ConfigError: It is no whole number from 1 on.
     """
     if isinstance(pool, bool) or not isinstance(pool, int) or pool < 1:
-        raise ConfigError(f'{key}.pool', f'is a whole number of cells from 1 on, not {pool!r}')
+        raise ConfigError('pool', f'must be a positive integer, got {pool!r}')

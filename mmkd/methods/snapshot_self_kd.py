@@ -62,8 +62,8 @@ class SnapshotSelfKD(LogitKD):
         activation: str = 'softmax',
         num_classes: int | None = None,
         weight: Any = 1.0,
-        warmup_iters: int = 0,
-        every: int = 1,
+        warmup_iters: int | None = None,
+        every: int | None = None,
         levels: Any = None,
     ) -> None:
         super().__init__(
@@ -85,20 +85,16 @@ class SnapshotSelfKD(LogitKD):
         self._loaded: dict[str, Tensor] = {}  # weights of a copy that is not made yet
         self._reader: TapReader | None = None
         self._read: Any = []
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         if not self.alpha > 0:
-            raise ConfigError(f'{key}.alpha', f'is above 0, not {self.alpha}')
+            raise ConfigError('alpha', f'is above 0, not {self.alpha}')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Check the shapes: the copy yields what the student yields."""
-        super().build(student, student, teachers)
+        super().build(model, student, student, teachers)
 
     def prepare(self, student: nn.Module, view: View) -> None:
         """Copy the student where an epoch begins; run the copy."""
-        epoch, _ = progressive(self.alpha, self.key)
+        epoch, _ = progressive(self.alpha, type(self).__name__)
         if self._epoch is None:
             self._epoch = int(self.epoch)
         if epoch != self._epoch:
@@ -121,7 +117,7 @@ class SnapshotSelfKD(LogitKD):
                 if distiller is not None:
                     student._modules['distiller'] = distiller
             self._snapshot = [twin.requires_grad_(False).eval()]
-            taps = dict(all_taps(self.student_taps, f'{self.key}.student'))
+            taps = dict(all_taps(self.student_taps, 'student'))
             self._reader = TapReader(twin, taps)
         self._snapshot[0].load_state_dict(weights)
 
@@ -130,15 +126,12 @@ class SnapshotSelfKD(LogitKD):
         """Run the copy on the clean images, to the deepest tap."""
         assert self._reader is not None
         model = self._snapshot[0]
-        with self._reader.open(model, stop=self._reader.calls is not None):
-            model(view.teacher_inputs, view.teacher_samples, mode='tensor')
-        if self._reader.calls is None:
-            self._reader.measured()
-        return gather(self.student_taps, detached(self._reader.take()))
+        _, found = self._reader.read(model, view.teacher_inputs, view.teacher_samples, stop=True)
+        return gather(self.student_taps, detached(found))
 
     def forward(self, student: list[Tensor], teacher: Any, view: View) -> dict[str, Tensor]:
         """Return ``kd``, α_t times the divergence; 0 in the first epoch."""
-        _, alpha = progressive(self.alpha, self.key)
+        _, alpha = progressive(self.alpha, type(self).__name__)
         past, self._read = self._read, []
         if not past:
             return dict(kd=sum((s.sum() * 0.0 for s in student), student[0].new_zeros(())))

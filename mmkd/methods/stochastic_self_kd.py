@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.functional import student_guided_target
 from mmkd.methods.base import Method, Tensors
@@ -65,39 +65,37 @@ class StochasticSelfKD(Method):
         self.percentile = percentile
         self._teacher: list[Teacher] = []
         self._silent = 0  # steps in which all passes were equal
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         if type(self.passes) is not int or self.passes < 2:
-            raise ConfigError(f'{key}.passes', f'is a whole number from 2 on, not {self.passes!r}')
+            raise ConfigError('passes', f'is a whole number from 2 on, not {self.passes!r}')
         if not self.scale > 0:
-            raise ConfigError(f'{key}.scale', f'is above 0, not {self.scale}')
+            raise ConfigError('scale', f'is above 0, not {self.scale}')
         if not 0 <= self.percentile <= 100:
-            raise ConfigError(f'{key}.percentile', f'is 0 to 100, not {self.percentile}')
+            raise ConfigError('percentile', f'is 0 to 100, not {self.percentile}')
         for side, taps in (('student', self.student_taps), ('teacher', self.teacher_taps)):
             if not isinstance(taps, tuple) or len(taps) != 1:
-                raise ConfigError(f'{key}.{side}', 'is one tap of an embedding (N, C)')
+                raise ConfigError(side, 'is one tap of an embedding (N, C)')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]) -> None:
+    def build(
+        self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
+    ) -> None:
         """Check the embeddings; let the teacher's dropout act."""
         assert isinstance(student, list) and isinstance(teacher, list)
         self.check_pairs(student, teacher, ndim=2)
         shapes = [tuple(t.shape[1:]) for t in (*student, *teacher)]
         if len(student) != 1 or shapes[0] != shapes[-1]:
             raise ConfigError(
-                f'{self.key}.student', f'both sides have one embedding of equal size, not {shapes}'
+                'student', f'both sides have one embedding of equal size, not {shapes}'
             )
         assert isinstance(self.teacher_taps, tuple)
-        model: Teacher = teachers[self.teacher_taps[0].model]
-        if not model.dropouts():
+        teacher_handle: Teacher = teachers[self.teacher_taps[0].model]
+        if not teacher_handle.dropouts():
             raise ConfigError(
-                f'{model.key}.config',
-                f'{self.key} runs the teacher with dropout on, and it has none: no Dropout or '
-                'DropPath module with a probability above 0',
+                f'{teacher_handle.key}.config',
+                'StochasticSelfKD needs a teacher with dropout: it has no Dropout or DropPath '
+                'module with a probability above 0',
             )
-        model.dropout = True
-        self._teacher = [model]
+        teacher_handle.dropout = True
+        self._teacher = [teacher_handle]
 
     def forward(
         self, student: list[Tensor], teacher: list[Tensor], view: View
@@ -123,7 +121,7 @@ class StochasticSelfKD(Method):
         self._silent += 1
         if self._silent == PATIENCE:
             raise ConfigError(
-                f'{self.key}.teacher',
+                'teacher',
                 f'in {PATIENCE} steps all passes with dropout on gave the same embedding: the '
                 'dropout lies behind the tap',
             )

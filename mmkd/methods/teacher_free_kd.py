@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd.functional import designed_distribution, soft_cross_entropy
 from mmkd.methods.base import Method, Tensors
@@ -53,22 +53,16 @@ class TeacherFreeKD(Method):
         self.alpha = alpha
         self.tau = tau
         self.correct_prob = correct_prob
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         if not 0 < self.alpha <= 1:
-            raise ConfigError(f'{key}.alpha', f'is above 0 and at most 1, not {self.alpha}')
+            raise ConfigError('alpha', f'is above 0 and at most 1, not {self.alpha}')
         if not self.tau > 0:
-            raise ConfigError(f'{key}.tau', f'a temperature is positive, not {self.tau}')
+            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
         if not 0 < self.correct_prob <= 1:
-            raise ConfigError(
-                f'{key}.correct_prob', f'is above 0 and at most 1, not {self.correct_prob}'
-            )
+            raise ConfigError('correct_prob', f'is above 0 and at most 1, not {self.correct_prob}')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Check the tap."""
-        check_logits(student, self.key)
+        check_logits(student)
 
     def forward(self, student: list[Tensor], teacher: Any, view: View) -> dict[str, Tensor]:
         """Return ``tf``, α (KL - CE)."""

@@ -74,32 +74,28 @@ class USKD(Method):
         self.mu = mu
         self.rank_from = rank_from
         self.sync_mean = sync_mean
-
-    def configure(self, key: str) -> None:
-        """Check the arguments."""
-        super().configure(key)
         if not isinstance(self.student_taps, dict) or set(self.student_taps) != {
             'logits',
             'feature',
         }:
-            raise ConfigError(f'{key}.student', 'is dict(logits=…, feature=…)')
+            raise ConfigError('student', 'is dict(logits=…, feature=…)')
         if self.rank_from not in ('log_prob', 'prob'):
-            raise ConfigError(f'{key}.rank_from', "use 'log_prob' or 'prob'")
+            raise ConfigError('rank_from', "use 'log_prob' or 'prob'")
         for name in ('alpha', 'beta', 'mu'):
             if getattr(self, name) < 0:
-                raise ConfigError(f'{key}.{name}', 'a weight is not negative')
+                raise ConfigError(name, 'a weight is not negative')
         if self.mu == 0:
-            raise ConfigError(f'{key}.mu', 'the weak head learns by it, so it is above 0')
+            raise ConfigError('mu', 'the weak head learns by it, so it is above 0')
 
-    def build(self, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the weak head."""
         assert isinstance(student, dict)
-        classes = check_logits(student['logits'], f'{self.key}.student.logits')
+        classes = check_logits(student['logits'], 'student.logits')
         maps = student['feature']
         if len(maps) != 1 or maps[0].ndim != 4:
             shapes = [tuple(t.shape) for t in maps]
             raise ConfigError(
-                f'{self.key}.student.feature',
+                'student.feature',
                 f'is a tap of one map (N, C, H, W), not {shapes}; for token sequences use '
                 'dict(module=…, tokens=True)',
             )

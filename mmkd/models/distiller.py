@@ -8,31 +8,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmkd.methods.base import Method, Tensors, all_taps, gather
+from mmkd.methods.base import Method, all_taps
+from mmkd.methods.plugins import build_method
 from mmkd.mixers.base import Mixer
-from mmkd.models.arguments import KEY, check_arguments, teacher_configs, unknown_teacher
 from mmkd.models.first_step import FirstStep
 from mmkd.models.inherit import inheritable
 from mmkd.models.nonfinite import NonFiniteGuard
 from mmkd.models.normalization import Renormalizer
-from mmkd.models.overlap import SideStream, run_teachers
-from mmkd.models.probe import probe_batch, run_probe
-from mmkd.models.teacher import Teacher
+from mmkd.models.speed import TeacherStream
+from mmkd.models.step import Step
+from mmkd.models.teacher import KEY, build_teachers, unknown_teacher
 from mmkd.registry import build
-from mmkd.taps import Tap, TapReader, detached
-from mmkd.utils import ConfigError, progress
+from mmkd.taps import Tap, TapReader, as_fp32, detached, probe_batch, run_probe
+from mmkd.utils import ConfigError, config_key, progress
 from mmkd.view import View
 
-# Takes a method's name, the method, its student's and teacher's tensors, and the view.
-Observer = Callable[[str, Method, Tensors, Tensors, View], None]
+# Takes the record of a step, before any loss is computed, and the active methods.
+Recorder = Callable[[Step, Mapping[str, Method]], None]
 ARGUMENTS = ('teacher', 'inherit', 'mixer', 'methods', 'probe_size', 'on_nonfinite')
 
 
 class Distiller(nn.Module):
     """Teachers, mixer and methods of a student, as a child module of it.
 
-    Its parameters (adapters) are trained with the student's. In the student's state dict it is
-    invisible; ``distiller.state_dict()`` itself is complete, for resuming.
+    Its parameters (adapters) are trained with the student's. It is hidden from the student's state
+    dict; ``distiller.state_dict()`` itself is complete, for resuming.
 
     Args:
         student: The model that is trained; it is probed but not kept.
@@ -49,7 +49,7 @@ class Distiller(nn.Module):
             :class:`~mmkd.models.nonfinite.NonFiniteGuard`. Defaults to ``'stop'``.
 
     Raises:
-        ConfigError: Something cannot work; the message names the config key.
+        ConfigError: A config value is invalid; the message names the config key.
     """
 
     def __init__(
@@ -63,44 +63,62 @@ class Distiller(nn.Module):
         on_nonfinite: str = 'stop',
     ) -> None:
         super().__init__()
-        self.guard = NonFiniteGuard(on_nonfinite)
+        with config_key(KEY):
+            self.guard = NonFiniteGuard(on_nonfinite)
         self.inherit = (inherit,) if isinstance(inherit, str) else tuple(inherit)
         self.first_step: FirstStep | None = None
-        #: Is shown what every active method reads, for pictures.
-        self.observer: Observer | None = None
+        #: Receives every step before its losses are computed, for pictures.
+        self.recorder: Recorder | None = None
         self.probe_size = (probe_size[0], probe_size[1])
         self.methods = nn.ModuleDict()
         for name, config in (methods or {}).items():
             if 'loss' in name or '.' in name:  # the Runner sums whatever is logged as a loss
                 raise ConfigError(
-                    f'{KEY}.methods', f"a method's name holds no dot and no 'loss', unlike {name!r}"
+                    f'{KEY}.methods',
+                    f"a method's name must contain neither a dot nor 'loss', got {name!r}",
                 )
-            method = build(config, Method, f'{KEY}.methods.{name}')
-            method.configure(f'{KEY}.methods.{name}')
-            self.methods[name] = method
+            self.methods[name] = build_method(config, f'{KEY}.methods.{name}')
         self.mixer = build(mixer, Mixer, f'{KEY}.mixer') if mixer else None
-        if self.mixer is not None:
-            head = getattr(student, 'head', None)
-            if self.mixer.soft_labels and getattr(head, 'cal_acc', False):
-                raise ConfigError(
-                    'model.head.cal_acc',
-                    'this mixer gives soft labels, of which mmpretrain cannot tell the training '
-                    'accuracy: set it to False',
-                )
-            self.mixer.num_classes = self.mixer.num_classes or getattr(head, 'num_classes', None)
-        self.teachers = {
-            name: Teacher(**check_arguments(config, key), key=key)
-            for name, config, key in teacher_configs(teacher)
-        }
-        # As they were loaded: later they may be fused, or of less precision.
+        self._check_mixer(student)
+        self.teachers = build_teachers(teacher)
+        # As they were loaded: later they may be fused, or of lower precision.
         self._inheritable = inheritable(self.inherit, self.teachers, student)
-        self._side = SideStream()
-        self._open_taps(student)
+        self._stream = TeacherStream()
+        self._build_methods(student)
         if self.mixer is not None:
-            self.mixer.build(student, self.teachers, self.probe_size)
+            with config_key(f'{KEY}.mixer'):
+                self.mixer.build(student, self.teachers, self.probe_size)
+        self._unchecked = set(self.methods)  # methods that have not taken their first step
         self._register_state_dict_hook(hide_entries)
 
-    def _open_taps(self, student: nn.Module) -> None:
+    def _check_mixer(self, student: nn.Module) -> None:
+        """Check that the mixer fits the student's head and every method."""
+        for name, method in self.methods.items():
+            kind = type(method).__name__
+            if method.mixers == 'none' and self.mixer is not None:
+                raise ConfigError(
+                    f'{KEY}.mixer',
+                    f'method {name!r} compares whole images with one another and supports no '
+                    'mixer; remove one of the two',
+                )
+            if method.mixers == 'pairs' and not (self.mixer is not None and self.mixer.pairs):
+                raise ConfigError(
+                    f'{KEY}.mixer',
+                    f"{kind} compares the members of pairs; use dict(type='mmkd.PatchSwap', …), "
+                    'with prob=0 to leave the images as they are',
+                )
+        if self.mixer is None:
+            return
+        head = getattr(student, 'head', None)
+        if self.mixer.soft_labels and getattr(head, 'cal_acc', False):
+            raise ConfigError(
+                'model.head.cal_acc',
+                'this mixer gives soft labels, for which mmpretrain cannot compute the training '
+                'accuracy: set it to False',
+            )
+        self.mixer.num_classes = self.mixer.num_classes or getattr(head, 'num_classes', None)
+
+    def _build_methods(self, student: nn.Module) -> None:
         """Resolve all taps, run a small batch through them and build the methods."""
         student_taps: dict[Tap, str] = {}
         teacher_taps: dict[str, dict[Tap, str]] = {name: {} for name in self.teachers}
@@ -113,8 +131,8 @@ class Distiller(nn.Module):
                 teacher_taps[tap.model][tap] = tap_key
         self.reader = TapReader(student, student_taps)
         inputs, samples = probe_batch(student, self.probe_size)
-        read_student = run_probe(student, self.reader, inputs, samples) if student_taps else {}
-        read_teacher: dict[Tap, list[Tensor]] = {}
+        student_features = run_probe(student, self.reader, inputs, samples) if student_taps else {}
+        teacher_features: dict[Tap, list[Tensor]] = {}
         for name, teacher in self.teachers.items():
             preprocessors = [
                 getattr(model, 'data_preprocessor', None) for model in (student, teacher.model)
@@ -123,20 +141,19 @@ class Distiller(nn.Module):
                 teacher.renormalize = Renormalizer.between(*preprocessors)
             teacher.open_taps(teacher_taps[name])
             if teacher_taps[name]:
-                read_teacher.update(teacher.probe(inputs, samples))
+                teacher_features.update(teacher.probe(inputs, samples))
+        probed = Step(View.plain(inputs, samples), {}, student_features, teacher_features)
         self.shapes = {
-            'student': {tap: [tuple(t.shape) for t in kept] for tap, kept in read_student.items()},
-            'teacher': {tap: [tuple(t.shape) for t in kept] for tap, kept in read_teacher.items()},
+            side: {tap: [tuple(t.shape) for t in kept] for tap, kept in found.items()}
+            for side, found in (('student', student_features), ('teacher', teacher_features))
         }
-        view = View.plain(inputs, samples)
-        for method in self.methods.values():
-            tapped = gather(method.student_taps, read_student)
-            read = gather(method.teacher_taps, read_teacher)
-            method.build(tapped, read, self.teachers)
-            method.build_plugins(student, tapped, read, view)
-            method.check(student, self.mixer)
-            if method.schedule.value == 0:  # never used: not even zeros among the gradients,
-                method.requires_grad_(False)  # which would round a clipped norm differently
+        for name, method in self.methods.items():
+            with config_key(f'{KEY}.methods.{name}'):
+                method.build(student, *probed.tensors(method), self.teachers)
+            if method.schedule.value == 0:
+                # Never used. Without any gradient, not even zeros, a clipped norm stays the same
+                # to the last bit.
+                method.requires_grad_(False)
 
     def weights(self) -> dict[str, float]:
         """Return the weight of every method at the current iteration."""
@@ -145,7 +162,7 @@ class Distiller(nn.Module):
             name: method.schedule.at(iteration, max_iters) for name, method in self.methods.items()
         }
 
-    @torch.compiler.disable  # its hooks and decisions are none of a compiler's business
+    @torch.compiler.disable  # hooks and data-dependent control flow cannot be compiled
     def step(
         self,
         student: nn.Module,
@@ -164,48 +181,45 @@ class Distiller(nn.Module):
         Returns:
             The student's losses and those of the methods, weighted, as
             ``distill.<method>.loss_<term>``.
+
+        Raises:
+            ConfigError: The data or the method do not fit.
+            NonFiniteError: See :class:`~mmkd.models.nonfinite.NonFiniteGuard`.
         """
         weights = self.weights()
         active = {name: m for name, m in self.methods.items() if weights[name] != 0}
         if self.methods and not active:
-            return {**loss(inputs, data_samples), **self._unused(active)}
-        self.guard.remember(student)
+            return {**loss(inputs, data_samples), **self._zero_losses(active)}
+        self.guard.save_buffers(student)
         view = View.plain(inputs, data_samples)
         if self.mixer is not None:
-            self.mixer.learn(student, inputs, data_samples, progress()[0])
-            view = self.mixer.mix(inputs, data_samples, progress()[0])
-        read, beside = self._read_teachers(active, view)
+            with config_key(f'{KEY}.mixer'):
+                self.mixer.learn(student, inputs, data_samples, progress()[0])
+                view = self.mixer.mix(inputs, data_samples, progress()[0])
+        teacher_features = self._run_teachers(active, view)
         for method in active.values():
             method.prepare(student, view)
-        with self.reader.open(student):
-            losses = loss(view.inputs, view.data_samples)
-        if beside:
-            self._side.join(beside)
-        tapped = {tap: [t.float() for t in kept] for tap, kept in self.reader.take().items()}
-        terms = {}
+        losses, student_features = self.reader.read(
+            student, view.inputs, view.data_samples, run=loss
+        )
+        self._stream.join()
+        step = Step(view, weights, as_fp32(student_features), teacher_features, losses)
         # Logarithms, deviations and softmax over maps overflow or vanish in half precision.
         with torch.autocast(inputs.device.type, enabled=False):
+            if self.recorder is not None:
+                self.recorder(step, active)
             for name, method in active.items():
-                student_tensors = gather(method.student_taps, tapped)
-                teacher_tensors = gather(method.teacher_taps, read)
-                if self.observer is not None:
-                    self.observer(name, method, student_tensors, teacher_tensors, view)
-                for term, value in method.run(student_tensors, teacher_tensors, view).items():
-                    terms[name, term] = value
-            faulty = self.guard.faulty(terms)
-            if faulty is not None:
-                bad = {name: active.pop(name) for name in faulty}
-                self.guard.handle(bad, losses, terms, tapped, read, view)
-                if self.guard.skipped:
-                    return self.guard.nothing(student)
-                terms = {key: value for key, value in terms.items() if key[0] in active}
+                self._compute(step, name, method)
+            faulty = self.guard.check(step, active)
+            if self.guard.skipped:
+                return self.guard.zero_loss(student)
+            active = {name: m for name, m in active.items() if name not in (faulty or ())}
             if faulty is None and self.first_step is not None and not self.first_step.done:
-                growing = [name for name, m in active.items() if m.grows]
-                self.first_step.growing = tuple(f'distill.{name}.' for name in growing)
-                self.first_step.observe(student, losses, terms, weights, tapped, read)
+                self.first_step.observe(student, step, active)
         weighted = {
             f'distill.{name}.loss_{term}': value * weights[name]
-            for (name, term), value in terms.items()
+            for (name, term), value in step.terms.items()
+            if name in active
         }
         monitored = {
             f'distill.{name}.{item}': value.detach()
@@ -214,48 +228,53 @@ class Distiller(nn.Module):
         }
         if self.mixer is not None:
             monitored.update({f'mixer.{k}': v for k, v in self.mixer.monitored.items()})
-        return {**losses, **weighted, **monitored, **self._unused(active)}
+        return {**losses, **weighted, **monitored, **self._zero_losses(active)}
 
-    def _read_teachers(
-        self, active: Mapping[str, Method], view: View
-    ) -> tuple[dict[Tap, list[Tensor]], list[Tensor]]:
-        """Run the teachers that the methods read; see :func:`~mmkd.models.overlap.run_teachers`."""
+    def _compute(self, step: Step, name: str, method: Method) -> None:
+        """Add a method's losses to a step; its first step is checked."""
+        with config_key(f'{KEY}.methods.{name}'):
+            if name in self._unchecked:
+                step.compute_checked(name, method)
+                self._unchecked.discard(name)
+            else:
+                step.compute(name, method)
+
+    def _run_teachers(self, active: Mapping[str, Method], view: View) -> dict[Tap, list[Tensor]]:
+        """Run the teachers that the methods read, some of them on a stream of their own."""
+        features: dict[Tap, list[Tensor]] = {}
         names = {tap.model for m in active.values() for tap, _ in all_taps(m.teacher_taps, '')}
-        teachers = [self.teachers[name] for name in names]
-        return run_teachers(teachers, view.teacher_inputs, view.teacher_samples, self._side)
+        for name in names:
+            teacher = self.teachers[name]
+            features.update(self._stream.run(teacher, view.teacher_inputs, view.teacher_samples))
+        return features
 
     @torch.no_grad()
-    def look(self, student: nn.Module, inputs: Tensor, data_samples: Any) -> None:
-        """Show the observer what the methods see of unlabelled images, without training.
+    def visualize(self, student: nn.Module, inputs: Tensor, data_samples: Any) -> None:
+        """Give the recorder a step of unlabelled images, without training.
 
         Args:
             student: The student, in evaluation mode.
             inputs: Batch (N, 3, H, W) of the student's data preprocessor.
             data_samples: N data samples with the images' meta information.
         """
-        assert self.observer is not None
-        view = View.plain(inputs, data_samples)
+        assert self.recorder is not None
         methods = dict(self.methods.items())
-        read, beside = self._read_teachers(methods, view)
-        if beside:
-            self._side.join(beside)
-        with self.reader.open(student):
-            student(inputs, data_samples, mode='tensor')
-        tapped = detached(self.reader.take())
-        for name, method in methods.items():
-            student_tensors = gather(method.student_taps, tapped)
-            self.observer(name, method, student_tensors, gather(method.teacher_taps, read), view)
+        view = View.plain(inputs, data_samples)
+        teacher_features = self._run_teachers(methods, view)
+        self._stream.join()
+        _, student_features = self.reader.read(student, inputs, data_samples)
+        self.recorder(Step(view, {}, detached(student_features), teacher_features), methods)
 
-    def _unused(self, active: Mapping[str, Method]) -> dict[str, Tensor]:
+    def _zero_losses(self, active: Mapping[str, Method]) -> dict[str, Tensor]:
         """Return zeros that keep the parameters of skipped methods in the graph, for DDP."""
-        zeros = {name: m.unused() for name, m in self.methods.items() if name not in active}
+        zeros = {name: m.zero_loss() for name, m in self.methods.items() if name not in active}
         return {
             f'distill.{name}.loss_off': zero for name, zero in zeros.items() if zero is not None
         }
 
     @torch.no_grad()
     def inherit_weights(self, student: nn.Module) -> None:
-        """Copy the parts named by ``inherit`` from the (first) teacher."""
+        """Copy the parts named by ``inherit`` from the (first) teacher, once."""
         state = student.state_dict()
         for part, entries in self._inheritable.items():
             for name, value in entries.items():
@@ -265,6 +284,7 @@ class Distiller(nn.Module):
                 self.first_step.notes.append(
                     f'inherited {len(entries)} of {whole} entries of {part} from the teacher'
                 )
+        self._inheritable = {}  # or the teacher's fp32 weights would stay in memory
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
         """Move the teachers with the student; their precision stays their own."""

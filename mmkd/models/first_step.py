@@ -1,26 +1,24 @@
-"""What the first training step looks like, as one table."""
+"""The report of the first training step."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from mmkd.methods.base import Method
+from mmkd.models.step import Step
 from mmkd.models.teacher import Teacher
-from mmkd.taps import Tap, flatten
+from mmkd.taps import flatten
 from mmkd.utils import ConfigError
 
 
 class FirstStep:
-    """Observes one distillation step and reports it.
-
-    It answers the question that most users of distillation code ask: is it really happening?
-    """
+    """Records one distillation step and reports it, to show that distillation takes place."""
 
     def __init__(self) -> None:
         self.done = False
@@ -29,45 +27,42 @@ class FirstStep:
         self.rows: list[tuple[str, float, float, float, float | None]] = []
         self.taps: list[tuple[str, str, str]] = []
         self.auxiliary: set[str] = set()
-        self.growing: tuple[str, ...] = ()
 
-    def observe(
-        self,
-        student: nn.Module,
-        losses: Mapping[str, Any],
-        terms: Mapping[tuple[str, str], Tensor],
-        weights: Mapping[str, float],
-        tapped: Mapping[Tap, list[Tensor]],
-        read: Mapping[Tap, list[Tensor]],
-    ) -> None:
+    def observe(self, student: nn.Module, step: Step, methods: Mapping[str, Method]) -> None:
         """Record one step.
+
+        Args:
+            student: The student.
+            step: The step.
+            methods: Its active methods.
 
         Raises:
             ConfigError: A distillation loss has no gradient path to the student.
         """
         self.done = True
-        for name, value in losses.items():
+        for name, value in step.losses.items():
             if 'loss' in name:
                 self.task[name] = float(sum(t.detach().mean() for t in flatten(value)))
         own = [
             p for n, p in student.named_parameters() if p.requires_grad and 'distiller.' not in n
         ]
         total = sum(self.task.values())
-        for (name, term), value in terms.items():
-            norm = gradient_norm(value * weights[name], own)
+        for (name, term), value in step.terms.items():
+            weight = step.weights[name]
+            norm = gradient_norm(value * weight, own)
             full_name = f'distill.{name}.loss_{term}'
-            if term in student.distiller.methods[name].auxiliary:
+            if term in methods[name].auxiliary:
                 self.auxiliary.add(full_name)
             elif norm == 0.0 and float(value.detach()) != 0.0:
                 raise ConfigError(
                     f'model.distill.methods.{name}',
-                    f'its loss {term} puts no gradient on the student: every tapped module is '
-                    'frozen, or lies in front of everything that is trained',
+                    f'its loss {term} has no gradient to the student: every tapped module is '
+                    'frozen, or precedes everything that is trained',
                 )
-            weighted = float(value.detach()) * weights[name]
+            weighted = float(value.detach()) * weight
             ratio = weighted / total if total else float('nan')
-            self.rows.append((full_name, weights[name], weighted, ratio, norm))
-        for side, tensors in (('student', tapped), ('teacher', read)):
+            self.rows.append((full_name, weight, weighted, ratio, norm))
+        for side, tensors in (('student', step.student), ('teacher', step.teacher)):
             for tap, kept in tensors.items():
                 shapes = ' '.join('×'.join(map(str, t.shape)) for t in kept)
                 self.taps.append((side, str(tap), shapes))
@@ -90,7 +85,7 @@ class FirstStep:
         lines = []
         for name, teacher in teachers.items():
             counts = ', '.join(f'{k} {v}' for k, v in teacher.load_report.items())
-            note = ', re-normalised' if teacher.renormalize is not None else ''
+            note = ', re-normalized' if teacher.renormalize is not None else ''
             label = f'teacher {name}'.strip()
             lines.append(
                 f'{label}: {type(teacher.model).__name__}, checkpoint entries {counts}; '
@@ -99,20 +94,20 @@ class FirstStep:
         return '\n'.join([render(losses), render(taps), *lines, *self.notes, *self.warnings()])
 
     def warnings(self) -> list[str]:
-        """Return what looks wrong with the sizes of the losses."""
+        """Return warnings about the sizes of the losses."""
         found = []
         for name, _, _, ratio, _ in self.rows:
             if name in self.auxiliary:
-                continue  # of no consequence for the student, whatever its size
+                continue  # does not act on the student
             if ratio > 10:
                 found.append(
-                    f'WARNING: {name} is {ratio:.0f} times the task loss; the student will hardly '
-                    'learn its task: lower the weight'
+                    f'WARNING: {name} is {ratio:.0f} times the task loss, which it will dominate: '
+                    'lower the weight'
                 )
-            elif 0 <= ratio < 1e-3 and not name.startswith(self.growing):
+            elif 0 <= ratio < 1e-3:
                 found.append(
                     f'WARNING: {name} is {ratio:.1e} of the task loss and will hardly have an '
-                    'effect: raise the weight, unless it is still warming up'
+                    'effect: raise the weight, unless it warms up or starts near zero by nature'
                 )
         return found
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mmcv.cnn.bricks.wrappers import Conv2d
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from mmkd.models.speed import largest_error
 from mmkd.taps import Tap
 
 # Subclasses may compute something else of their weights, such as standardised ones.
 CONVS = (nn.Conv2d, Conv2d)
+# Folding only rounds differently; a larger relative error means that it was not a pair after all.
+ROUNDING = 1e-4
+Features = Mapping[Tap, list[Tensor]]
 
 
 def conv_bn_pairs(model: nn.Module, run: Callable[[], Any]) -> list[tuple[str, str]]:
@@ -102,3 +108,37 @@ def put(model: nn.Module, name: str, module: nn.Module) -> None:
     """Put a module in the place of another one."""
     parent, _, child = name.rpartition('.')
     model.get_submodule(parent)._modules[child] = module
+
+
+def fuse_exactly(
+    model: nn.Module,
+    pairs: list[tuple[str, str]],
+    expected: Features,
+    run: Callable[[], Features],
+    key: str,
+) -> list[tuple[str, str]]:
+    """Fold pairs of convolution and BatchNorm, unless that changes what is tapped.
+
+    Args:
+        model: A model in evaluation mode.
+        pairs: What :func:`conv_bn_pairs` found.
+        expected: The tapped tensors before.
+        run: Returns the tapped tensors.
+        key: Config key of the model, for the warning.
+
+    Returns:
+        The pairs that are folded: all or none.
+    """
+    undo = fuse(model, pairs)
+    found = run()
+    error = max((largest_error(expected[tap], found[tap]) for tap in expected), default=0.0)
+    if error <= ROUNDING:
+        return pairs
+    undo()
+    print_log(
+        f'{key}.fuse_conv_bn: folding BatchNorm into the convolutions changes the tapped tensors '
+        f'(relative error {error:.1g}), so nothing is folded; set it to False',
+        logger='current',
+        level=logging.WARNING,
+    )
+    return []

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from mmkd.models.arguments import KEY
-from mmkd.models.teacher import Teacher
+from mmkd.models.teacher import KEY, Teacher
 from mmkd.utils import ConfigError, did_you_mean
 
 

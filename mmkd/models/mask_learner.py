@@ -11,12 +11,10 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmkd.functional import dice_diversity
-from mmkd.models.arguments import check_arguments
 from mmkd.models.mask_tokens import MaskTokens
-from mmkd.models.probe import probe_batch
-from mmkd.models.teacher import Teacher
+from mmkd.models.teacher import Teacher, check_arguments
 from mmkd.registry import MODELS
-from mmkd.taps import Tap
+from mmkd.taps import Tap, probe_batch
 from mmkd.utils import ConfigError
 
 KEY = 'model'

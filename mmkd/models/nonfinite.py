@@ -1,9 +1,11 @@
-"""Losses that are not finite: who computed them, from what, and what happens then."""
+"""The guard against distillation losses that are NaN or infinite."""
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,56 +14,51 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmkd.methods.base import Method, all_taps
-from mmkd.taps import Tap, flatten
-from mmkd.utils import ConfigError, NonFiniteError, progress
-from mmkd.view import View
+from mmkd.models.step import Step
+from mmkd.taps import flatten
+from mmkd.utils import NonFiniteError, one_of, progress
 
 POLICIES = ('stop', 'skip_step', 'drop_kd')
-# Steps in a row after which there is no distillation any more that would be worth going on with.
-PATIENCE = 50
-# Images that a message names.
-NAMED = 8
+PATIENCE = 50  # consecutive non-finite steps before the run ends
+NAMED = 8  # images that a message names
 SKIPPED = 'distill.loss_skipped'
-
-Terms = Mapping[tuple[str, str], Tensor]
-Tapped = Mapping[Tap, list[Tensor]]
 
 
 class NonFiniteGuard:
-    """Looks at the distillation losses of every step, before the backward pass.
+    """Checks the distillation losses of every step before the backward pass.
 
-    The losses are those before loss scaling, so gradients that overflow in fp16 are not its
-    concern: torch's GradScaler skips their step as always.
+    The losses are those before loss scaling. Gradients that overflow in fp16 are left to torch's
+    GradScaler.
 
-    It reads one flag from the device in each step. With ``'skip_step'`` and several ranks one
-    number is reduced over them first, so that all of them skip.
+    With ``'stop'`` on CUDA the flag of a step is copied to the host without waiting and read in a
+    later step, so that the host never waits for the device; the run ends one or two updates late,
+    before a checkpoint is written. The other policies need the flag in the same step. With
+    ``'skip_step'`` and several ranks one number is reduced over them, so that all of them skip.
 
     Args:
-        policy: ``'stop'`` ends the run with an error that says where the value comes from.
-            ``'skip_step'`` makes no update in this step: the losses are zeros with a graph to every
-            parameter, the student's buffers are put back, and
-            :class:`~mmkd.engine.DistillHook` keeps the optimizer from acting.
-            ``'drop_kd'`` leaves out the methods at fault and trains with what remains. Both end
-            the run after 50 such steps in a row.
+        policy: ``'stop'`` ends the run with an error that names the origin. ``'skip_step'`` makes
+            no update in this step: the losses are zeros with a graph to every parameter, the
+            student's buffers are restored, and :class:`~mmkd.engine.DistillHook` keeps the
+            optimizer from updating. ``'drop_kd'`` leaves out the methods at fault and trains with
+            the rest. Both end the run after 50 such steps in a row.
 
     Raises:
         ConfigError: There is no such policy.
     """
 
     def __init__(self, policy: str) -> None:
-        if policy not in POLICIES:
-            raise ConfigError('model.distill.on_nonfinite', f'use one of {", ".join(POLICIES)}')
-        self.policy = policy
+        self.policy = one_of(POLICIES, on_nonfinite=policy)
         #: Whether the last step was skipped.
         self.skipped = False
-        #: Skipped steps since the optimizer's last turn, which gradient accumulation delays.
-        self.waiting = 0
+        #: Skipped steps since the optimizer's last update, which gradient accumulation delays.
+        self.pending_updates = 0
         self.in_a_row = 0
         self._buffers: list[tuple[Tensor, Tensor]] = []
+        self._evidence: deque[Evidence] = deque()
 
     @torch.no_grad()
-    def remember(self, student: nn.Module) -> None:
-        """Copy the student's own buffers before a step that may have to be skipped.
+    def save_buffers(self, student: nn.Module) -> None:
+        """Copy the student's own buffers before a step that may be skipped.
 
         A batch that is not finite leaves statistics of BatchNorm that never recover.
         """
@@ -73,9 +70,9 @@ class NonFiniteGuard:
         for buffer, copy in self._buffers:
             copy.copy_(buffer)
 
-    def nothing(self, student: nn.Module) -> dict[str, Tensor]:
-        """Return a loss of 0 that touches every parameter, and put the buffers back."""
-        self.waiting += 1
+    def zero_loss(self, student: nn.Module) -> dict[str, Tensor]:
+        """Return a loss of 0 that touches every parameter, and restore the buffers."""
+        self.pending_updates += 1
         with torch.no_grad():
             for buffer, copy in self._buffers:
                 buffer.copy_(copy)
@@ -83,21 +80,28 @@ class NonFiniteGuard:
         zero = torch.zeros((), device=parameters[0].device)
         return {SKIPPED: sum(((p * 0.0).sum() for p in parameters), zero)}
 
-    def faulty(self, terms: Terms) -> set[str] | None:
+    def check(self, step: Step, methods: Mapping[str, Method]) -> set[str] | None:
         """Return the methods of which a loss is not finite, or None if everything is.
 
         Args:
-            terms: Scalars by method and term.
+            step: The step.
+            methods: Its active methods.
 
         Returns:
-            The methods of this rank. Empty where another rank asks for the step to be skipped.
+            The methods of this rank. Empty where another rank skips the step.
+
+        Raises:
+            NonFiniteError: The policy is to stop, or too many such steps came in a row.
         """
         self.skipped = False
-        if not terms:
+        if not step.terms:
             return None
-        values = [value.detach() for value in terms.values()]
-        values = [value.float() if value.ndim == 0 else value.float().mean() for value in values]
-        finite = torch.stack(values).isfinite()
+        finite = torch.stack([value.detach().float() for value in step.terms.values()]).isfinite()
+        if self.policy == 'stop' and finite.is_cuda:
+            self._evidence.append(Evidence.of(step, methods).to_host())
+            while self._evidence and self._evidence[0].ready():
+                self._raise_if_bad(self._evidence.popleft())
+            return None
         bad = (~finite).any()
         if self.policy == 'skip_step' and get_world_size() > 1:
             flag = bad.float()
@@ -106,128 +110,162 @@ class NonFiniteGuard:
         if not bool(bad):
             self.in_a_row = 0
             return None
+        if self.policy == 'stop':
+            self._raise_if_bad(Evidence.of(step, methods))
         self.in_a_row += 1
         self.skipped = self.policy == 'skip_step'
-        return {name for (name, _), good in zip(terms, finite.tolist()) if not good}
+        faulty = {name for (name, _), good in zip(step.terms, finite.tolist()) if not good}
+        self._report(Evidence.of(step, {name: methods[name] for name in faulty}))
+        for name in faulty:
+            methods[name].forget_nonfinite()
+        return faulty
 
-    def handle(
-        self,
-        methods: Mapping[str, Method],
-        losses: Mapping[str, Any],
-        terms: Terms,
-        tapped: Tapped,
-        read: Tapped,
-        view: View,
-    ) -> None:
-        """Say what is wrong, and clean what the methods at fault remember.
-
-        Args:
-            methods: The methods at fault.
-            losses: The student's own losses.
-            terms: Scalars by method and term.
-            tapped: Tensors of the student's taps.
-            read: Tensors of the teachers' taps.
-            view: What this step looks at.
+    def flush(self) -> None:
+        """Check the steps whose flags have not been read yet; waits for the device.
 
         Raises:
-            NonFiniteError: The policy is to stop, or patience is at an end.
+            NonFiniteError: One of them has a loss that is not finite.
         """
-        text = describe(methods, losses, terms, tapped, read, view)
-        if self.policy == 'stop':
+        while self._evidence:
+            evidence = self._evidence.popleft()
+            if evidence.event is not None:
+                evidence.event.synchronize()
+            self._raise_if_bad(evidence)
+
+    def _raise_if_bad(self, evidence: Evidence) -> None:
+        if evidence.faulty():
             raise NonFiniteError(
-                f"{text}\nTo go on in such a case set model.distill.on_nonfinite to 'skip_step' or "
-                "'drop_kd'."
+                f'{evidence.describe()}\nTo continue in such a case set '
+                "model.distill.on_nonfinite to 'skip_step' or 'drop_kd'."
             )
+
+    def _report(self, evidence: Evidence) -> None:
+        text = evidence.describe()
         if self.in_a_row >= PATIENCE:
-            raise NonFiniteError(f'{text}\nThat was the case in {PATIENCE} steps in a row.')
+            raise NonFiniteError(f'{text}\nThis happened in {PATIENCE} consecutive steps.')
         done = 'the step is skipped' if self.skipped else 'trained without'
         print_log(f'{text}\n{done}', logger='current', level=logging.WARNING)
-        for method in methods.values():
-            method.forget_nonfinite()
 
 
-def describe(
-    methods: Mapping[str, Method],
-    losses: Mapping[str, Any],
-    terms: Terms,
-    tapped: Tapped,
-    read: Tapped,
-    view: View,
-) -> str:
-    """Word which losses are not finite, and in which level and image it began."""
-    lines = []
-    for (name, term), value in terms.items():
-        if name in methods:
-            number = float(value.detach().float().mean())
-            if number - number != 0:
-                lines.append(
-                    f'model.distill.methods.{name}: its loss {term} is {number} in iteration '
-                    f'{progress()[0]}'
-                )
-    if not lines:
-        lines.append(f'another rank has a loss that is not finite in iteration {progress()[0]}')
-    for name, method in methods.items():
-        found = [
-            *inspect('student', method.student_taps, tapped, view.data_samples),
-            *inspect('teacher', method.teacher_taps, read, view.teacher_samples),
-        ]
-        lines += found or [
-            f'  all that {name} reads is finite, at most {largest(method, tapped, read):.3g}: the '
-            'loss itself overflows or divides by zero',
-            f'  images: {", ".join(map(name_of, samples_of(view))) or "unknown"}',
-        ]
-    own = {k: sum(v.detach().float().mean() for v in flatten(x)) for k, x in losses.items()}
-    bad = [f'{k} is {float(v)}' for k, v in own.items() if 'loss' in k and not torch.isfinite(v)]
-    if bad:
-        lines.append(f"  the student's own loss is not finite either: {', '.join(bad)}")
-    return '\n'.join(lines)
-
-
-def inspect(side: str, taps: Any, tensors: Tapped, samples: Any) -> list[str]:
-    """Return a line for every level that is not finite.
+@dataclass
+class Evidence:
+    """What a message about a step needs: a few numbers for each loss and tapped tensor.
 
     Args:
-        side: ``'student'`` or ``'teacher'``.
-        taps: The taps of a method on this side.
-        tensors: What they yield.
-        samples: N data samples.
+        iteration: The iteration.
+        terms: Values by method and term.
+        own: The student's own losses.
+        rows: Method, side, name, shape and largest absolute value of each row of every tensor
+            that a method reads.
+        images: Names of the images of both sides.
+        event: Set on CUDA when the numbers have reached the host. Defaults to None.
     """
-    lines = []
-    names = [name_of(sample) for sample in samples or []]
-    for tap, _ in all_taps(taps, ''):
-        for place, tensor in enumerate(tensors.get(tap, [])):
-            bad = ~tensor.detach().isfinite()
-            if not bool(bad.any()):
-                continue
-            level = tap.levels[place] if tap.levels else place
-            kind = 'nan' if bool(tensor.isnan().any()) else 'inf'
-            line = f'  {side} {tap}, level {level} {tuple(tensor.shape)}: {int(bad.sum())} × {kind}'
-            if len(tensor) == len(names):
-                rows = bad.flatten(1).any(1).nonzero().flatten().tolist()
-                shown = ', '.join(names[row] for row in rows[:NAMED])
-                more = f' and {len(rows) - NAMED} more' if len(rows) > NAMED else ''
-                line += f', in {shown}{more}'
-            lines.append(line)
-    return lines
+
+    iteration: int
+    terms: dict[tuple[str, str], Tensor]
+    own: dict[str, Tensor]
+    rows: list[tuple[str, str, str, tuple[int, ...], Tensor]]
+    images: dict[str, list[str]]
+    event: Any = None
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, step: Step, methods: Mapping[str, Method]) -> Evidence:
+        """Collect the evidence of a step on its device, without waiting for it."""
+        own = {
+            name: torch.stack([v.detach().float().mean() for v in flatten(value)]).sum()
+            for name, value in step.losses.items()
+            if 'loss' in name
+        }
+        rows = []
+        for name, method in methods.items():
+            sides = (('student', method.student_taps, step.student),)
+            sides += (('teacher', method.teacher_taps, step.teacher),)  # type: ignore[assignment]
+            for side, taps, tensors in sides:
+                for tap, _ in all_taps(taps, ''):
+                    for place, tensor in enumerate(tensors[tap]):
+                        level = tap.levels[place] if tap.levels else place
+                        what = f'{side} {tap}, level {level}'
+                        rows.append((name, side, what, tuple(tensor.shape), largest(tensor)))
+        view = step.view
+        images = dict(student=view.data_samples, teacher=view.teacher_samples)
+        return cls(
+            iteration=progress()[0],
+            terms={key: v.detach().float() for key, v in step.terms.items() if key[0] in methods},
+            own=own,
+            rows=rows,
+            images={side: [image_name(s) for s in batch or []] for side, batch in images.items()},
+        )
+
+    def to_host(self) -> Evidence:
+        """Start copying the numbers to the host."""
+        self.terms = {key: copy_to_host(value) for key, value in self.terms.items()}
+        self.own = {name: copy_to_host(value) for name, value in self.own.items()}
+        self.rows = [(*row[:-1], copy_to_host(row[-1])) for row in self.rows]
+        self.event = torch.cuda.Event()
+        self.event.record()
+        return self
+
+    def ready(self) -> bool:
+        """Whether the numbers have reached the host."""
+        return self.event is None or self.event.query()
+
+    def faulty(self) -> bool:
+        """Whether a loss is not finite."""
+        return any(not bool(value.isfinite()) for value in self.terms.values())
+
+    def describe(self) -> str:
+        """Return which losses are not finite, and in which level and image it began."""
+        lines = [
+            f'model.distill.methods.{name}: its loss {term} is {float(value)} in iteration '
+            f'{self.iteration}'
+            for (name, term), value in self.terms.items()
+            if not bool(value.isfinite())
+        ]
+        faulty = {name for (name, _), value in self.terms.items() if not bool(value.isfinite())}
+        if not lines:
+            lines = [f'another rank has a loss that is not finite in iteration {self.iteration}']
+        for name in sorted(faulty):
+            rows = [row for row in self.rows if row[0] == name]
+            found = [self._describe_row(row) for row in rows if not bool(row[-1].isfinite().all())]
+            top = max((float(row[-1].max()) for row in rows if row[-1].numel()), default=0.0)
+            images = ', '.join(self.images['student'][:NAMED]) or 'unknown'
+            lines += found or [
+                f'  everything that {name} reads is finite, at most {top:.3g}: the loss itself '
+                'overflows or divides by zero',
+                f'  images: {images}',
+            ]
+        bad = [f'{k} is {float(v)}' for k, v in self.own.items() if not bool(v.isfinite())]
+        if bad:
+            lines.append(f"  the student's own loss is not finite either: {', '.join(bad)}")
+        return '\n'.join(lines)
+
+    def _describe_row(self, row: tuple[str, str, str, tuple[int, ...], Tensor]) -> str:
+        _, side, what, shape, values = row
+        bad = (~values.isfinite()).nonzero().flatten().tolist()
+        line = f'  {what} {shape}: {"nan" if bool(values.isnan().any()) else "inf"}'
+        names = self.images[side]
+        if shape and len(names) == shape[0]:
+            more = f' and {len(bad) - NAMED} more' if len(bad) > NAMED else ''
+            line += f' in {", ".join(names[i] for i in bad[:NAMED])}{more}'
+        return line
 
 
-def largest(method: Method, tapped: Tapped, read: Tapped) -> float:
-    """Return the largest absolute value of everything that a method reads."""
-    tensors = [
-        tensor
-        for taps, found in ((method.student_taps, tapped), (method.teacher_taps, read))
-        for tap, _ in all_taps(taps, '')
-        for tensor in found.get(tap, [])
-    ]
-    return max((float(t.detach().abs().max()) for t in tensors if t.numel()), default=0.0)
+def largest(tensor: Tensor) -> Tensor:
+    """Return the largest absolute value of every row (N,); NaN where there is one."""
+    if not tensor.numel():
+        return tensor.new_zeros(len(tensor) if tensor.ndim else 1)
+    low, high = torch.aminmax(tensor.detach().reshape(len(tensor) if tensor.ndim else 1, -1), dim=1)
+    return torch.maximum(-low, high)
 
 
-def samples_of(view: View) -> list[Any]:
-    """Return the data samples of a step, as far as there are some."""
-    return list(view.data_samples or [])[:NAMED]
+def copy_to_host(tensor: Tensor) -> Tensor:
+    """Copy a CUDA tensor to pinned memory without waiting for it."""
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return host.copy_(tensor, non_blocking=True)
 
 
-def name_of(sample: Any) -> str:
+def image_name(sample: Any) -> str:
     """Return an image's path, or its number, from the meta information of its sample."""
     meta = getattr(sample, 'metainfo', {})
     for key in ('img_path', 'img_id', 'sample_idx'):

@@ -1,8 +1,9 @@
-"""Forms of a teacher that run at different speeds, and which of them is the fastest."""
+"""What makes a teacher fast: precision, memory format, ``torch.compile``, a CUDA stream."""
 
 from __future__ import annotations
 
 import copy
+import logging
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -11,7 +12,10 @@ from typing import Any
 
 import torch
 from mmengine.dist import broadcast_object_list
+from mmengine.logging import print_log
 from torch import Tensor, nn
+
+from mmkd.taps import Tap
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 REPEAT = 3  # measured runs of every form
@@ -144,3 +148,101 @@ def largest_error(expected: Iterable[Tensor], found: Iterable[Tensor]) -> float:
         error = float((a.double() - b.double()).norm() / scale if scale else b.double().norm())
         worst = max(worst, error if error == error else float('inf'))  # nan is no small error
     return worst
+
+
+class TeacherStream:
+    """Runs teachers with ``overlap=True`` on a CUDA stream, beside the student's forward pass.
+
+    Args:
+        cuda: Streams and their functions. Defaults to ``torch.cuda``.
+    """
+
+    def __init__(self, cuda: Any = torch.cuda) -> None:
+        self.cuda = cuda
+        self._stream: Any = None
+        self._pending: list[Tensor] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TeacherStream:
+        return TeacherStream(self.cuda)
+
+    def run(self, teacher: Any, inputs: Tensor, data_samples: Any) -> dict[Tap, list[Tensor]]:
+        """Run a teacher, on the stream if it overlaps and the inputs are on CUDA.
+
+        Args:
+            teacher: The :class:`~mmkd.models.teacher.Teacher`.
+            inputs: Batch (N, 3, H, W).
+            data_samples: N data samples.
+
+        Returns:
+            The tensors of every tap. Those of a teacher on the stream may not be read before
+            :meth:`join`.
+        """
+        if teacher.overlap and not inputs.is_cuda:
+            teacher.overlap = False  # warn once
+            print_log(
+                f'{teacher.key}.overlap: needs CUDA and is ignored on {inputs.device.type}',
+                logger='current',
+                level=logging.WARNING,
+            )
+        if not teacher.overlap:
+            return teacher(inputs, data_samples)
+        if self._stream is None:
+            self._stream = self.cuda.Stream(device=inputs.device)
+        self._stream.wait_stream(self.cuda.current_stream(inputs.device))
+        with self.cuda.stream(self._stream):
+            features = teacher(inputs, data_samples)
+        # The memory of the inputs is not reused before the stream has read it.
+        inputs.record_stream(self._stream)
+        self._pending += [tensor for kept in features.values() for tensor in kept]
+        return features
+
+    def join(self) -> None:
+        """Make the current stream wait for the teachers that run beside it."""
+        if not self._pending:
+            return
+        current = self.cuda.current_stream(self._stream.device)
+        current.wait_stream(self._stream)
+        for tensor in self._pending:
+            tensor.record_stream(current)
+        self._pending = []
+
+
+def compile_between(
+    model: nn.Module, tapped: Iterable[str], device: torch.device
+) -> Callable[[], None]:
+    """Compile the largest modules that have no tapped module inside, in place.
+
+    The taps' hooks stay outside of what is compiled, so they read, and stop the forward pass, as
+    ever. Nothing is compiled before its first call.
+
+    Args:
+        model: A frozen model.
+        tapped: Paths of the tapped modules.
+        device: Where the model is. On a CPU its weights become constants of the compiled code.
+
+    Returns:
+        What undoes it.
+    """
+    options = {'freezing': True} if device.type == 'cpu' else None
+    compiled = list(whole_pieces(model, set(tapped)))
+    for module in compiled:
+        module.forward = torch.compile(module.forward, options=options)
+
+    def undo() -> None:
+        for module in compiled:
+            del module.forward
+
+    return undo
+
+
+def whole_pieces(model: nn.Module, tapped: set[str], prefix: str = '') -> list[nn.Module]:
+    """Return the largest modules with parameters in which nothing is tapped."""
+    found = []
+    for name, child in model.named_children():
+        path = f'{prefix}{name}'
+        container = isinstance(child, (nn.ModuleList, nn.ModuleDict))  # these are never called
+        if container or any(tap.startswith(f'{path}.') for tap in tapped):
+            found += whole_pieces(child, tapped, f'{path}.')
+        elif next(child.parameters(), None) is not None:
+            found.append(child)
+    return found

@@ -14,16 +14,16 @@ from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from mmkd.models.compiling import compile_between
-from mmkd.models.fusion import conv_bn_pairs, fuse, untapped
+from mmkd.models.fusion import conv_bn_pairs, fuse_exactly, untapped
 from mmkd.models.normalization import Renormalizer
-from mmkd.models.speed import PRECISIONS, Form, Trial, fastest, largest_error, try_forms
+from mmkd.models.speed import PRECISIONS, Form, Trial, compile_between, fastest, try_forms
+from mmkd.registry import arguments_of
 from mmkd.taps import Tap, TapReader, detached
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, config_key, did_you_mean, non_negative, one_of
 from mmkd.utils.loading import build_plain, hash_of, load_config, load_strictly
 
-# Folding rounds anew, no more; what differs more than so was not a pair after all.
-ROUNDING = 1e-4
+KEY = 'model.distill'
+NO_TEACHER = 'must be dict(config=…, checkpoint=…), or a dict of names to those'
 
 
 class Teacher:
@@ -72,16 +72,14 @@ class Teacher:
         trusted: bool = False,
         key: str = 'model.distill.teacher',
     ) -> None:
-        if precision not in PRECISIONS:
-            raise ConfigError(f'{key}.precision', f'use one of {", ".join(PRECISIONS)}')
-        if speed not in (None, 'auto'):
-            raise ConfigError(f'{key}.speed', f"is 'auto' or None, not {speed!r}")
-        if speed and (precision != 'fp32' or channels_last):
-            raise ConfigError(
-                f'{key}.speed', "'auto' chooses precision and channels_last itself: leave them out"
-            )
-        if not max_error >= 0:
-            raise ConfigError(f'{key}.max_error', f'is not negative, unlike {max_error}')
+        with config_key(key):
+            one_of(PRECISIONS, precision=precision)
+            one_of((None, 'auto'), speed=speed)
+            non_negative(max_error=max_error)
+            if speed and (precision != 'fp32' or channels_last):
+                raise ConfigError(
+                    'speed', "'auto' chooses precision and channels_last itself: leave them out"
+                )
         self.key = key
         cfg, weights = load_config(config, key, weights=checkpoint == 'auto')
         if checkpoint == 'auto':
@@ -138,39 +136,16 @@ class Teacher:
         Returns:
             The tensors of every tap, fp32; of noise.
         """
-        assert self.reader is not None, 'open_taps() comes first'
         # Noise, because on an empty image much is equal that is not the same.
         noise = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0))
         run = partial(self._read, self.model, Form(), noise, data_samples)
-        read: dict[Tap, list[Tensor]] = {}
-        pairs = conv_bn_pairs(self.model, lambda: read.update(run()))
-        self.reader.measured()
-        expected = detached(self.reader.take())
+        expected: dict[Tap, list[Tensor]] = {}
+        pairs = conv_bn_pairs(self.model, lambda: expected.update(run()))
         if self.fuse_conv_bn:
-            self._fuse(untapped(pairs, self.reader.taps), expected, run)
+            pairs = untapped(pairs, expected)
+            self.fused = fuse_exactly(self.model, pairs, expected, run, self.key)
         self.form.apply(self.model)
         return expected
-
-    def _fuse(
-        self,
-        pairs: list[tuple[str, str]],
-        expected: Mapping[Tap, list[Tensor]],
-        run: Callable[[], Mapping[Tap, list[Tensor]]],
-    ) -> None:
-        """Fold the pairs, unless that changes what is read."""
-        undo = fuse(self.model, pairs)
-        found = run()
-        error = max((largest_error(expected[tap], found[tap]) for tap in expected), default=0.0)
-        if error <= ROUNDING:
-            self.fused = pairs
-            return
-        undo()
-        print_log(
-            f'{self.key}.fuse_conv_bn: folded into the convolutions, BatchNorm gives something '
-            f'else (relative error {error:.1g}), so it stays as it is; set it to False',
-            logger='current',
-            level=logging.WARNING,
-        )
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, data_samples: Any) -> dict[Tap, list[Tensor]]:
@@ -183,7 +158,6 @@ class Teacher:
         Returns:
             The tensors of every tap, fp32, without gradients.
         """
-        assert self.reader is not None and self.reader.calls is not None, 'probe() comes first'
         if self.renormalize is not None:
             inputs = self.renormalize(inputs, data_samples)
         if not self._started:
@@ -231,23 +205,17 @@ class Teacher:
         data_samples: Any,
         dropout: bool = False,
     ) -> dict[Tap, list[Tensor]]:
-        """Run a model in its form; to the deepest tap, once it is known which one that is."""
-        assert self.reader is not None
+        """Run a model in its form, to the deepest tap once the first pass has found it."""
+        assert self.reader is not None, 'open_taps() comes first'
         model.eval()  # somebody may hold a reference and have called train()
         if dropout:
             for module in self.dropouts():
                 module.train()
-        measured = self.reader.calls is not None
-        with (
-            torch.autocast(inputs.device.type, enabled=False),
-            self.reader.open(model, stop=measured),
-        ):
-            model(form.convert(inputs), data_samples, mode='tensor')
-        if not measured:
-            return {}
-        read = detached(self.reader.take())
-        self.tapped_bytes = sum(tensor.nbytes for kept in read.values() for tensor in kept)
-        return read
+        with torch.autocast(inputs.device.type, enabled=False):
+            _, found = self.reader.read(model, form.convert(inputs), data_samples, stop=True)
+        features = detached(found)
+        self.tapped_bytes = sum(tensor.nbytes for kept in features.values() for tensor in kept)
+        return features
 
     def dropouts(self) -> list[nn.Module]:
         """Return the modules that drop something at random with a probability above 0."""
@@ -274,3 +242,55 @@ class Teacher:
     def to(self, device: torch.device) -> None:
         """Move the weights to ``device``."""
         self.model.to(device)
+
+
+def build_teachers(teacher: Mapping[str, Any] | None) -> dict[str, Teacher]:
+    """Load the teachers by name, ``''`` for a single one.
+
+    Args:
+        teacher: Arguments of a :class:`Teacher`, or a dict of names to such arguments.
+
+    Raises:
+        ConfigError: An argument is invalid, or a teacher cannot be loaded.
+    """
+    return {
+        name: Teacher(**check_arguments(config, key), key=key)
+        for name, config, key in teacher_configs(teacher)
+    }
+
+
+def teacher_configs(teacher: Mapping[str, Any] | None) -> list[tuple[str, Mapping[str, Any], str]]:
+    """Return name, config and config key of every teacher."""
+    if not teacher:
+        return []
+    if not isinstance(teacher, Mapping):
+        raise ConfigError(f'{KEY}.teacher', NO_TEACHER)
+    if 'config' in teacher:
+        return [('', teacher, f'{KEY}.teacher')]
+    return [(name, config, f'{KEY}.teacher.{name}') for name, config in teacher.items()]
+
+
+def check_arguments(config: Any, key: str) -> dict[str, Any]:
+    """Return a teacher's arguments.
+
+    Raises:
+        ConfigError: One is unknown, or ``config`` is missing.
+    """
+    known = arguments_of(Teacher)
+    known.remove('key')
+    if not isinstance(config, Mapping) or 'config' not in config:
+        raise ConfigError(key, NO_TEACHER)
+    for name in config:
+        if name not in known:
+            raise ConfigError(f'{key}.{name}', f'no such argument{did_you_mean(name, known)}')
+    return dict(config)
+
+
+def unknown_teacher(tap: Tap, teachers: Mapping[str, Any]) -> str:
+    """Return the error for a tap of a teacher that does not exist."""
+    if not teachers:
+        return 'the method reads a teacher and none is configured; set model.distill.teacher'
+    names = ', '.join(name for name in teachers if name)
+    if names:
+        return f'{tap.module!r} of teacher {tap.model!r}: write <name>:<module>, names: {names}'
+    return f'there is one teacher without a name: write {tap.module!r} instead of {tap}'

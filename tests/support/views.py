@@ -6,6 +6,7 @@ import torch
 from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
+from torch import nn
 
 from mmkd.mixers import PatchMix, View
 
@@ -16,8 +17,7 @@ def random(*shape, seed=0):
 
 def built(method, student, teacher, teachers=None):
     """Configure and build a method for these tensors, as the distiller does."""
-    method.configure('model.distill.methods.m')
-    method.build(student, teacher, teachers or {})
+    method.build(nn.Module(), student, teacher, teachers or {})
     return method.double()
 
 

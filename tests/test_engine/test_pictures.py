@@ -78,7 +78,7 @@ def test_pictures_and_areas_at_the_interval(trained):
     names = {f'distill.acam.area_level{level}_mask{m}' for level in (0, 1) for m in (0, 1)}
     assert names < set(areas[2])
     assert all(0.3 < areas[2][name] < 0.7 for name in names)
-    assert runner.model.distiller.observer is None
+    assert runner.model.distiller.recorder is None
     assert read_losses(folder)[0] == [1, 2, 3, 4]  # the areas are no steps of their own
 
 
@@ -93,7 +93,7 @@ def test_nothing_on_other_ranks_and_the_same_training(trained, shapes, tmp_path,
 def test_nothing_without_interval_nor_for_plain_students(trained):
     _, runner, _ = trained
     DistillHook().before_train_iter(runner, 0)
-    assert runner.model.distiller.observer is None
+    assert runner.model.distiller.recorder is None
     plain = SimpleNamespace(model=torch.nn.Linear(1, 1), iter=0)
     DistillHook(vis_interval=1).before_train_iter(plain, 0)
     DistillHook(vis_interval=1).after_train_iter(plain, 0)
@@ -101,10 +101,10 @@ def test_nothing_without_interval_nor_for_plain_students(trained):
 
 def seen_in_a_step(folder, mixer=None, **methods):
     model = make_student('det', mixer=mixer, **distill_of(folder, **methods))
-    model.distiller.observer = Observer(model.data_preprocessor)
+    model.distiller.recorder = Observer(model.data_preprocessor)
     inputs, samples = preprocessed(model, 'det')
     model(inputs, samples, mode='loss')
-    return model, model.distiller.observer.seen
+    return model, model.distiller.recorder.seen
 
 
 def test_what_is_seen(tmp_path):
@@ -128,7 +128,7 @@ def test_what_is_seen(tmp_path):
     torch.manual_seed(0)
     losses = model(*preprocessed(model, 'det'), mode='loss')
     for name, term in (('feature', 'mimic'), ('whole', 'feature_mimic')):
-        again = model.distiller.observer.seen[name].differences
+        again = model.distiller.recorder.seen[name].differences
         assert [d.shape for d in again] == [(2, 8, 8), (2, 4, 4)]
         total = sum(float(d.mean()) for d in again)
         assert total == pytest.approx(float(losses[f'distill.{name}.loss_{term}']), rel=1e-5)
@@ -182,10 +182,10 @@ def test_the_masks_of_the_tool_are_those_of_the_checkpoint(tmp_path):
     model = make_student('det', **distill_of(tmp_path)).eval()
     inputs, samples = preprocessed(model, 'det')
     seen = []
-    for act in (model.distiller.look, lambda m, x, s: m(x, s, mode='loss')):
-        model.distiller.observer = Observer(model.data_preprocessor)
+    for act in (model.distiller.visualize, lambda m, x, s: m(x, s, mode='loss')):
+        model.distiller.recorder = Observer(model.data_preprocessor)
         act(model, inputs, samples)
-        seen.append(model.distiller.observer.seen['acam'])
+        seen.append(model.distiller.recorder.seen['acam'])
     for a, b in zip(seen[0].masks + seen[0].differences, seen[1].masks + seen[1].differences):
         torch.testing.assert_close(a, b)
     assert isinstance(model.distiller.methods['acam'], ACAM)

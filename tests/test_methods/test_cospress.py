@@ -20,7 +20,7 @@ def test_terms_and_who_learns_from_them(mixed):
     student, teacher = random(4, 3).requires_grad_(), random(4, 6, seed=1)
     method = built(CosPress('a', 'b'), [student], [teacher])
     view = mixed_view(4) if mixed else plain_view(4)
-    losses = method.run([student], [teacher], view)
+    losses = method.compute([student], [teacher], view)
     seen = view.simulate(teacher)
     compressed = seen @ method.compress.weight.detach().T
     torch.testing.assert_close(losses['map'], similarity_error(compressed, seen))
@@ -35,7 +35,7 @@ def test_terms_and_who_learns_from_them(mixed):
 def test_one_image_leaves_every_parameter_in_the_graph():
     student, teacher = random(1, 3).requires_grad_(), random(1, 6, seed=1)
     method = built(CosPress('a', 'b'), [student], [teacher])
-    losses = method.run([student], [teacher], plain_view(1))
+    losses = method.compute([student], [teacher], plain_view(1))
     assert losses['map'] == 0
     sum(losses.values()).backward()
     assert method.compress.weight.grad.isfinite().all()
@@ -47,7 +47,7 @@ def test_the_map_learns_the_angles():
     optimizer = torch.optim.Adam(method.parameters(), lr=0.01)
     seen = []
     for _ in range(100):
-        loss = method.run([student], [teacher], plain_view(8))['map']
+        loss = method.compute([student], [teacher], plain_view(8))['map']
         seen.append(float(loss.detach()))
         optimizer.zero_grad()
         loss.backward()

@@ -26,6 +26,7 @@ from support.heads import (
 )
 from support.helpers import build
 from support.tiny_models import SCOPES, preprocessed
+from torch import nn
 
 from mmkd.methods import CrossKD
 from mmkd.models import distilled
@@ -38,12 +39,11 @@ PUBLISHED = dict(gfl=(1, 4), retina=(1, 1), atss=(1, 1, 1), fcos=(0.4, 0.75))
 def wired(family, student, teacher, features, **kwargs):
     """Return a method that was built for two detectors, and what its taps read."""
     method = CrossKD(head=family, **{'start': 1, **kwargs})
-    method.configure('model.distill.methods.m')
     sides = [
         read(method, side, model, maps)
         for side, model, maps in zip(('student', 'teacher'), (student, teacher), features)
     ]
-    method.build(*sides, teachers_of(teacher))
+    method.build(nn.Module(), *sides, teachers_of(teacher))
     return method.double(), *sides
 
 
@@ -161,7 +161,7 @@ def test_equals_loops(family, start):
     features = pyramid(4), pyramid(8, seed=1)
     method, read_student, read_teacher = wired(family, student, teacher, features, start=start)
     samples = det_samples()
-    losses = method.run(read_student, read_teacher, view_of(samples))
+    losses = method.compute(read_student, read_teacher, view_of(samples))
     with torch.no_grad():
         sides = predictions(method, student, teacher, features, family, start)
         terms = expected_losses(teacher.bbox_head, family, *sides, samples)
@@ -176,7 +176,7 @@ def test_distances_in_strides():
     student, teacher = (detector_of('fcos', 8, seed=i, norm_on_bbox=True) for i in (0, 1))
     features = pyramid(8), pyramid(8, seed=1)
     method, *sides = wired('fcos', student, teacher, features)
-    losses = method.run(*sides, view_of(det_samples()))
+    losses = method.compute(*sides, view_of(det_samples()))
     with torch.no_grad():
         cross, own = predictions(method, student, teacher, features, 'fcos', 1)
         terms = expected_losses(teacher.bbox_head, 'fcos', cross, own, det_samples())
@@ -189,9 +189,9 @@ def test_equal_channels_need_no_adapter_and_equal_features_no_loss(family):
     features = pyramid(8)
     method, *sides = wired(family, teacher, teacher, (features, features))
     assert not list(method.parameters())
-    same = method.run(*sides, view_of(det_samples()))
+    same = method.compute(*sides, view_of(det_samples()))
     method, *sides = wired(family, teacher, teacher, (pyramid(8, seed=1), features))
-    other = method.run(*sides, view_of(det_samples()))
+    other = method.compute(*sides, view_of(det_samples()))
     for term in ('cls', 'reg'):  # up to the 1e-6 beside the deviation, and the smallest area
         assert float(same[term].detach()) < 1e-3 * float(other[term].detach())
 
@@ -200,7 +200,7 @@ def test_gradients_pass_through_the_teacher_and_leave_it_alone():
     student, teacher = detector_of('gfl', 4), detector_of('gfl', 8, seed=1)
     method, *sides = wired('gfl', student, teacher, (pyramid(4), pyramid(8, seed=1)))
     before = {k: v.clone() for k, v in teacher.state_dict().items()}
-    sum(method.run(*sides, view_of(det_samples())).values()).backward()
+    sum(method.compute(*sides, view_of(det_samples())).values()).backward()
     head = student.bbox_head
     for convs in (head.cls_convs, head.reg_convs):
         assert convs[0].conv.weight.grad.any()
@@ -218,8 +218,8 @@ def test_images_without_objects(family):
     """The teacher still says something; only what is normalised by objects could explode."""
     student, teacher = detector_of(family), detector_of(family, seed=1)
     method, *sides = wired(family, student, teacher, (pyramid(8), pyramid(8, seed=1)))
-    losses = method.run(*sides, view_of([det_samples()[1]] * 2))
-    limit = 100 * sum(v.detach() for v in method.run(*sides, view_of(det_samples())).values())
+    losses = method.compute(*sides, view_of([det_samples()[1]] * 2))
+    limit = 100 * sum(v.detach() for v in method.compute(*sides, view_of(det_samples())).values())
     assert all(value.isfinite() and value < limit for value in losses.values())
     assert losses['cls'] > 0 and losses['reg'] > 0
 
@@ -230,7 +230,9 @@ def test_another_head_is_described_by_a_dict():
     known, *sides = wired('gfl', student, teacher, features, reg_weight=2.0)
     described = dict(cls='gfl_cls', reg='gfl_reg', box='distribution', start=1, reg_weight=2.0)
     other, *same = wired(described, student, teacher, features, start=None)
-    assert known.run(*sides, view_of(det_samples())) == other.run(*same, view_of(det_samples()))
+    assert known.compute(*sides, view_of(det_samples())) == other.compute(
+        *same, view_of(det_samples())
+    )
     assert [m.shape for m in known.masks(*sides, None)] == [(2, 1, *size) for size in LEVELS]
 
 
@@ -249,7 +251,7 @@ def test_another_head_is_described_by_a_dict():
 )
 def test_bad_arguments(key, arguments):
     with pytest.raises(ConfigError, match=rf'^m\.{key}:'):
-        CrossKD(**arguments).configure('m')
+        CrossKD(**arguments)
 
 
 def test_heads_that_do_not_fit():

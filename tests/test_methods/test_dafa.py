@@ -12,6 +12,7 @@ from support.runs import run_config, train
 from support.steps import autocast_step
 from support.tiny_models import LOGITS, MIMIC, TASKS, make_student, preprocessed, teacher_config
 from support.views import mixed_view, plain_view, random
+from torch import nn
 
 from mmkd.functional import OPERATIONS, augment, relaxed_bernoulli, relaxed_choice
 from mmkd.methods import CWD, FeatureMimic
@@ -41,8 +42,7 @@ def maps(seed: int = 0) -> list[torch.Tensor]:
 def wrapped(method: type = FeatureMimic, **refine: Any) -> Any:
     """Return a built method with DAFA, in fp64."""
     made = method('a', 'b', refine=dict(type='mmkd.DAFA', **refine))
-    made.configure('methods.m')
-    made.build(maps(), maps(1), {})
+    made.build(nn.Module(), maps(), maps(1), {})
     made.build_plugins(torch.nn.Identity(), maps(), maps(1), plain_view(4))
     for learner in made.modules():
         if isinstance(learner, SideLearner):
@@ -139,11 +139,11 @@ def test_a_step_descends_the_methods_loss_and_the_prior():
     learner = method.plugins['refine'].learner
     before = {k: v.clone() for k, v in learner.module.state_dict().items()}
     twin = Policy(tuple(OPERATIONS), 0.5, 0.4, 1.0).double()
-    draws = Draws(4, len(twin.pairs), 'methods.m.refine')
+    draws = Draws(4, len(twin.pairs), 'refine')
     loss = method(student, twin(teacher, draws), plain_view(4))['cwd']
     objective = loss / loss.detach() + 0.3 * twin.strength()
     gradients = torch.autograd.grad(objective, list(twin.parameters()))
-    method.run(student, teacher, plain_view(4))['cwd'].backward()
+    method.compute(student, teacher, plain_view(4))['cwd'].backward()
     for (name, value), gradient in zip(learner.module.named_parameters(), gradients):
         torch.testing.assert_close(value.detach(), before[name] - 0.1 * gradient)
         assert gradient.any() and value.grad is None
@@ -155,10 +155,10 @@ def test_a_step_descends_the_methods_loss_and_the_prior():
         torch.testing.assert_close(a.grad, e.grad)
     moved = learner.module.logits.detach().clone()
     at(1)
-    method.run(student, teacher, plain_view(4))
+    method.compute(student, teacher, plain_view(4))
     assert torch.equal(learner.module.logits, moved)
     at(2)
-    method.run(student, teacher, plain_view(4))
+    method.compute(student, teacher, plain_view(4))
     assert not torch.equal(learner.module.logits, moved)
 
 
@@ -177,7 +177,7 @@ def test_it_learns_what_the_student_can_follow_and_stays_in_bounds():
         teacher = maps(10 + 2 * iteration)
         one = torch.tensor(1.0)
         student = [OPERATIONS['blur'].apply(t, one, t) for t in teacher]
-        method.run(student, teacher, plain_view(4))
+        method.compute(student, teacher, plain_view(4))
         for name, (low, high) in (('probability', (0.05, 0.95)), ('magnitude', (0.0, 1.0))):
             value = found.get_parameter(name)
             assert value.min() >= low and value.max() <= high
@@ -189,7 +189,7 @@ def test_the_prior_prefers_no_change():
     method = wrapped(identity=50.0, every=1, optimizer=dict(type='Adam', lr=0.05))
     for iteration in range(30):
         at(iteration)
-        method.run(maps(), maps(1), plain_view(4))
+        method.compute(maps(), maps(1), plain_view(4))
     assert float(method.plugins['refine'].learner.module.strength()) < 0.01
     assert float(method.monitored['policy_strength']) < 0.01
 
@@ -312,7 +312,7 @@ def test_mixed_maps_are_what_is_augmented():
     student, teacher = maps(), maps(1)
     found = method.plugins['refine'](method, student, [view.simulate(t) for t in teacher], view)
     expected = method(student, found, view)['mimic']
-    torch.testing.assert_close(method.run(student, teacher, view)['mimic'], expected)
+    torch.testing.assert_close(method.compute(student, teacher, view)['mimic'], expected)
     assert not torch.allclose(expected, method(student, teacher, view)['mimic'])
 
 
@@ -353,7 +353,7 @@ def test_mixed_maps_are_what_is_augmented():
     ],
 )
 def test_bad_configs(method, key, message, tmp_path):
-    with pytest.raises(ConfigError, match=rf'methods\.m\.{key}: .*{message}'):
+    with pytest.raises(ConfigError, match=rf'{key}: .*{message}'):
         make_student('cls', teacher=teacher_config('cls', tmp_path), methods=dict(m=method))
 
 

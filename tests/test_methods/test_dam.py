@@ -48,8 +48,7 @@ def wrapped(method: type = FeatureMimic, channels: int = 4, **region: Any) -> An
     """Return a built method with DAM, in fp64."""
     torch.manual_seed(0)
     made = method('a', 'b', region=dict(type='mmkd.DAM', channels=8, **region))
-    made.configure('methods.m')
-    made.build(maps(channels), maps(4), {})
+    made.build(nn.Module(), maps(channels), maps(4), {})
     probes = [[x.float() for x in side] for side in (maps(channels), maps(4))]
     made.build_plugins(DETECTOR, *probes, view_of())
     return made.double()
@@ -82,7 +81,7 @@ def head_loss_by_loops(output, size) -> float:
 def test_losses_equal_loops(method, area):
     made = wrapped(method, channels=3, area=area, peaks=3, region_weight=2.0, head_weight=0.25)
     student, teacher = maps(3), maps(4, seed=5)
-    losses = made.run(student, teacher, view_of())
+    losses = made.compute(student, teacher, view_of())
     plain = made(student, teacher, view_of())
     region = dam = 0.0
     with torch.no_grad():
@@ -117,7 +116,7 @@ def test_losses_equal_loops(method, area):
 def test_gradients_reach_student_and_heads_but_not_the_area():
     made = wrapped(channels=3)
     student = [x.requires_grad_() for x in maps(3)]
-    losses = made.run(student, maps(4, seed=5), view_of())
+    losses = made.compute(student, maps(4, seed=5), view_of())
     heads = list(made.plugins['region'].heads.parameters())
     through_area = torch.autograd.grad(
         losses['region'], heads, retain_graph=True, allow_unused=True
@@ -140,16 +139,14 @@ def test_one_head_reads_both_models():
         masks.append(region.mutual_area(outputs))
     assert torch.equal(*masks)
     assert len(region.heads) == len(SIZES)
-    assert float(made.run(same, same, view_of())['region']) == 0
+    assert float(made.compute(same, same, view_of())['region']) == 0
 
 
 def test_the_area_comes_to_lie_on_the_objects():
     """The maps tell centres and sizes; after some steps the head draws boxes by them."""
     region = DAM(peaks=1, channels=16)
-    region.configure('methods.m.region')
     torch.manual_seed(0)
     method = FeatureMimic('a', 'b')
-    method.configure('methods.m')
     optimizer = None
     for _ in range(250):
         corner = 2 * torch.randint(1, 7, (4, 2))
@@ -162,7 +159,7 @@ def test_the_area_comes_to_lie_on_the_objects():
         x[:, :1] += center_heatmap(cells, one.long(), one, 2, size)[:, 1:]
         x[:, 1:] += extent[:, :, None, None] / 16 * box_area(cells, size)
         if optimizer is None:
-            method.build([x], [x], {})
+            method.build(nn.Module(), [x], [x], {})
             region.build(method, DETECTOR, [x], [x], view_of())
             optimizer = torch.optim.Adam(region.parameters(), lr=0.02)
         view = view_of(list(boxes[:, None].unbind()), [torch.tensor([1])] * 4)
@@ -194,7 +191,7 @@ def test_step_under_autocast(dtype, tmp_path):
 def test_images_without_objects_and_without_a_region(tmp_path):
     made = wrapped(region_weight=0.0)
     view = view_of((BOXES[1],) * 2, (LABELS[1],) * 2)
-    losses = made.run(maps(4), maps(4, seed=5), view)
+    losses = made.compute(maps(4), maps(4, seed=5), view)
     assert list(losses) == ['mimic', 'dam'] and losses['dam'].isfinite() and losses['dam'] > 0
     losses['dam'].backward()
     assert all(p.grad is not None for p in made.parameters())
@@ -239,7 +236,7 @@ def test_number_of_classes_of_other_detectors():
 )
 def test_bad_configs(task, method, key, message, tmp_path):
     method = {**MIMIC[task], **method}
-    with pytest.raises(ConfigError, match=rf'methods\.m\.{key}: .*{message}'):
+    with pytest.raises(ConfigError, match=rf'{key}: .*{message}'):
         make_student(task, teacher=teacher_config(task, tmp_path), methods=dict(m=method))
 
 
@@ -250,5 +247,5 @@ def test_needs_boxes_in_every_step(tmp_path):
         methods=dict(m=dict(MIMIC['cls'], region=dict(type='mmkd.DAM', num_classes=5))),
     )
     inputs, samples = preprocessed(model, 'cls')
-    with pytest.raises(ConfigError, match=r'methods\.m\.region: needs boxes'):
+    with pytest.raises(ConfigError, match=r'region: needs boxes'):
         model(inputs, samples, mode='loss')

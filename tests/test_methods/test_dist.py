@@ -32,7 +32,7 @@ def rows(maps: torch.Tensor) -> list[list[float]]:
 def test_equals_loops(shape, tau):
     student, teacher = 2 * random(*shape), 2 * random(*shape, seed=1)
     method = built(DIST('a', 'b', tau=tau, beta=2.0, gamma=0.5), [student], [teacher])
-    losses = method.run([student], [teacher], plain_view(shape[0]))
+    losses = method.compute([student], [teacher], plain_view(shape[0]))
     probs = [naive.softmax([v / tau for v in row]) for row in rows(teacher)]
     inter, intra = naive_logits.dist(rows(student), probs, tau)
     assert float(losses['inter']) == pytest.approx(2 * inter, rel=1e-9)
@@ -45,7 +45,7 @@ def test_two_classes(shape):
     student, teacher = random(*shape).requires_grad_(), random(*shape, seed=1)
     with pytest.raises(ConfigError, match=r'beta.*set beta=0'):
         built(DIST('a', 'b'), [student], [teacher])
-    losses = built(DIST('a', 'b', beta=0), [student], [teacher]).run(
+    losses = built(DIST('a', 'b', beta=0), [student], [teacher]).compute(
         [student], [teacher], plain_view(shape[0])
     )
     assert list(losses) == ['intra']
@@ -60,14 +60,14 @@ def test_two_classes(shape):
 def test_zero_where_equal(shape):
     teacher = random(*shape)
     method = built(DIST('a', 'b', tau=2.0), [teacher], [teacher])
-    losses = method.run([teacher.clone()], [teacher], plain_view(shape[0]))
+    losses = method.compute([teacher.clone()], [teacher], plain_view(shape[0]))
     assert [float(v) for v in losses.values()] == pytest.approx([0, 0])
 
 
 def test_student_is_resized_to_the_teacher_and_mixed_images_are_gathered():
     view = mixed_view(2, PatchMix(variant='permutation', grid=(2, 2)))
     student, teacher = random(2, 4, 2, 2), 2 * random(2, 4, 4, 4, seed=1)
-    losses = built(DIST('a', 'b'), [student], [teacher]).run([student], [teacher], view)
+    losses = built(DIST('a', 'b'), [student], [teacher]).compute([student], [teacher], view)
     resized = F.interpolate(student, (4, 4), mode='bilinear', align_corners=False)
     probs = view.simulate(teacher.softmax(1))
     assert not torch.equal(probs, teacher.softmax(1))
@@ -85,7 +85,7 @@ def test_finite_under_autocast(task, dtype, tmp_path):
 def test_logits_of_regions_are_refused():
     regions = [random(6, 4)]
     with pytest.raises(ConfigError, match='6 rows of logits for 2 images'):
-        built(DIST('a', 'b'), regions, regions).run(regions, regions, plain_view(2))
+        built(DIST('a', 'b'), regions, regions).compute(regions, regions, plain_view(2))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_logits_of_regions_are_refused():
     ],
 )
 def test_bad_arguments(arguments, key, tmp_path):
-    with pytest.raises(ConfigError, match=rf'methods\.m\.{key}'):
+    with pytest.raises(ConfigError, match=rf'{key}'):
         make_student(
             'cls',
             teacher=teacher_config('cls', tmp_path),

@@ -19,7 +19,7 @@ def test_mimic_is_the_sum_over_levels(student_channels):
     teacher = [random(*s, seed=i) for i, s in enumerate(shapes)]
     student = [random(s[0], student_channels or s[1], *s[2:], seed=9) for s in shapes]
     method = built(FeatureMimic('a', 'b'), student, teacher)
-    loss = method.run(student, teacher, plain_view())
+    loss = method.compute(student, teacher, plain_view())
     assert list(loss) == ['mimic']
     total = 0.0
     for adapter, s, t in zip(method.adapters, student, teacher):
@@ -50,7 +50,7 @@ def test_mimic_is_the_sum_over_levels(student_channels):
 def test_spatial_size_is_interpolated_to_the_teachers():
     student, teacher = [random(2, 3, 4, 4)], [random(2, 3, 8, 6)]
     method = built(FeatureMimic('a', 'b'), student, teacher)
-    loss = method.run(student, teacher, plain_view())['mimic']
+    loss = method.compute(student, teacher, plain_view())['mimic']
     resized = F.interpolate(student[0], (8, 6), mode='bilinear', align_corners=False)
     assert float(loss) == pytest.approx(float((resized - teacher[0]).square().mean()), rel=1e-9)
 
@@ -67,14 +67,14 @@ def test_interpolation_is_announced_once_for_each_level_that_needs_it(monkeypatc
 def test_normalized_mimic():
     student, teacher = [random(2, 3, 4, 5)], [random(2, 3, 4, 5, seed=1)]
     method = built(FeatureMimic('a', 'b', normalize=True), student, teacher)
-    loss = method.run(student, teacher, plain_view())['mimic']
+    loss = method.compute(student, teacher, plain_view())['mimic']
     sides = []
     for x in (student[0], teacher[0]):
         std = x.transpose(0, 1).flatten(1).std(1, unbiased=False)[:, None, None]
         sides.append((x - x.mean((0, 2, 3), keepdim=True)) / (std + 1e-6))
     expected = (sides[0] - sides[1]).square().mean() / 2
     assert float(loss) == pytest.approx(float(expected), rel=1e-6)
-    scaled = method.run([student[0] * 3 + 7], teacher, plain_view())['mimic']
+    scaled = method.compute([student[0] * 3 + 7], teacher, plain_view())['mimic']
     assert float(scaled) == pytest.approx(float(loss), rel=1e-4)
 
 
@@ -101,7 +101,7 @@ def test_mimic_of_mixed_images(interior_only, normalize):
         ]
     difference = (sides[0] - sides[1]).square() * mask
     expected = float(difference.sum() / (mask.sum() * 2)) * (0.5 if normalize else 1.0)
-    loss = method.run(student, teacher, view)['mimic']
+    loss = method.compute(student, teacher, view)['mimic']
     assert float(loss) == pytest.approx(expected, rel=1e-6)
 
 
@@ -111,7 +111,7 @@ def test_mimic_is_zero_where_the_student_equals_the_teacher(normalize, mixed):
     teacher = [random(2, 3, 8, 8)]
     view = mixed_view(2) if mixed else plain_view()
     method = built(FeatureMimic('a', 'b', normalize=normalize), teacher, teacher)
-    assert float(method.run([view.simulate(teacher[0])], teacher, view)['mimic']) == 0.0
+    assert float(method.compute([view.simulate(teacher[0])], teacher, view)['mimic']) == 0.0
 
 
 def test_a_hint_stage_trains_the_front_alone(tmp_path):

@@ -23,6 +23,7 @@ from support.heads import (
 )
 from support.helpers import build
 from support.tiny_models import SCOPES, preprocessed
+from torch import nn
 
 from mmkd.functional import valuable_region
 from mmkd.methods import LD
@@ -33,12 +34,11 @@ from mmkd.utils import ConfigError
 def wired(student, teacher, seed=1, **kwargs):
     """Return a method that was built for two detectors, and what its taps read."""
     method = LD(**kwargs)
-    method.configure('model.distill.methods.m')
     sides = [
         read(method, side, model, pyramid(8, seed=s))
         for side, model, s in (('student', student, 0), ('teacher', teacher, seed))
     ]
-    method.build(*sides, teachers_of(teacher))
+    method.build(nn.Module(), *sides, teachers_of(teacher))
     return method, *sides
 
 
@@ -128,7 +128,7 @@ def test_equals_loops():
     student, teacher = detector_of('gfl'), detector_of('gfl', seed=1)
     method, *sides = wired(student, teacher, cls_weight=10.0)
     assert not list(method.parameters()) and not method.state_dict()
-    losses = method.run(*sides, view_of(det_samples()))
+    losses = method.compute(*sides, view_of(det_samples()))
     expected = expected_losses(student, teacher, det_samples())
     assert list(losses) == list(expected)
     for name, value in losses.items():
@@ -154,18 +154,18 @@ def test_valuable_region(seed):
 def test_terms_and_levels_without_weight():
     student, teacher = detector_of('gfl'), detector_of('gfl', seed=1)
     method, *sides = wired(student, teacher)
-    assert list(method.run(*sides, view_of(det_samples()))) == ['main', 'valuable']
+    assert list(method.compute(*sides, view_of(det_samples()))) == ['main', 'valuable']
     method, *sides = wired(student, teacher, valuable_weight=0.0)
-    assert list(method.run(*sides, view_of(det_samples()))) == ['main']
+    assert list(method.compute(*sides, view_of(det_samples()))) == ['main']
 
 
 def test_zero_where_student_equals_teacher_and_without_objects():
     head = detector_of('gfl')
     method, *sides = wired(head, head, seed=0, cls_weight=1.0)
-    assert all(v == 0 for v in method.run(*sides, view_of(det_samples())).values())
+    assert all(v == 0 for v in method.compute(*sides, view_of(det_samples())).values())
     student = detector_of('gfl', seed=1)
     method, *sides = wired(student, head, cls_weight=1.0)
-    losses = method.run(*sides, view_of([det_samples()[1]] * 2))
+    losses = method.compute(*sides, view_of([det_samples()[1]] * 2))
     assert all(v == 0 for v in losses.values())
     sum(losses.values()).backward()
     assert not student.bbox_head.gfl_reg.weight.grad.any()
@@ -174,7 +174,7 @@ def test_zero_where_student_equals_teacher_and_without_objects():
 def test_gradients():
     student, teacher = detector_of('gfl'), detector_of('gfl', seed=1)
     method, *sides = wired(student, teacher)
-    sum(method.run(*sides, view_of(det_samples())).values()).backward()
+    sum(method.compute(*sides, view_of(det_samples())).values()).backward()
     assert student.bbox_head.gfl_reg.weight.grad.any()
     assert student.bbox_head.scales[0].scale.grad.any()
     # The confidence is a weight only.
@@ -196,7 +196,7 @@ def test_gradients():
 )
 def test_bad_arguments(key, arguments):
     with pytest.raises(ConfigError, match=rf'^m\.{key}:'):
-        LD(**arguments).configure('m')
+        LD(**arguments)
 
 
 def test_heads_that_do_not_fit():

@@ -33,7 +33,7 @@ def test_image_logits(tau):
                 probs = naive.softmax([v / tau for v in teacher[j].tolist()])
                 target = [a + float(weights[i, j]) * p for a, p in zip(target, probs)]
             total += naive.kl(target, student[i].tolist(), tau) / batch
-        loss = method.run([student], [teacher], seen)
+        loss = method.compute([student], [teacher], seen)
         assert list(loss) == ['kd']
         assert float(loss['kd']) == pytest.approx(total, rel=1e-6)
 
@@ -53,7 +53,7 @@ def test_pixel_logits():
         for y in range(6)
         for x in range(8)
     ]
-    loss = method.run([student], [teacher], view)['kd']
+    loss = method.compute([student], [teacher], view)['kd']
     assert float(loss) == pytest.approx(sum(total) / len(total), rel=1e-6)
 
 
@@ -90,7 +90,7 @@ def test_dense_head(activation):
                                 )
                             )
         levels.append(total / weights)
-    loss = method.run(student, teacher, plain_view())['kd']
+    loss = method.compute(student, teacher, plain_view())['kd']
     assert float(loss) == pytest.approx(sum(levels) / 2, rel=1e-6)
 
 
@@ -101,7 +101,7 @@ def test_logits_zero_where_equal(kwargs, shape):
     if len(shape) == 2 and kwargs:
         kwargs = dict(activation='sigmoid')
     method = built(LogitKD('a', 'b', tau=2.0, **kwargs), [teacher], [teacher])
-    loss = method.run([teacher.clone()], [teacher], plain_view())['kd']
+    loss = method.compute([teacher.clone()], [teacher], plain_view())['kd']
     assert float(loss) == pytest.approx(0, abs=1e-12)
 
 
@@ -126,7 +126,7 @@ def test_pooled_is_the_teachers_own_neck_and_head_on_the_simulated_map(tmp_path)
     maps = naive.source_maps(mixer, 3, (32, 32))
     feature, student = random(3, 64, 4, 4).float(), random(3, 5, seed=1).float()
     method = model.distiller.methods['logits']
-    loss = method.run([student], [feature], view)['kd']
+    loss = method.compute([student], [feature], view)['kd']
     logits = naive.simulated(feature, maps).mean((2, 3)) @ teacher.head.fc.weight.T
     logits = (logits + teacher.head.fc.bias).detach()
     expected = [
@@ -142,7 +142,7 @@ def test_pooled_is_the_teachers_own_neck_and_head_on_the_simulated_map(tmp_path)
                 shown = any(maps[i][y * 8 + 1][x * 8 + 1] == j for i in range(3))
                 hidden[j, :, y, x] += 0 if shown else 100
     assert not torch.equal(hidden, feature)
-    torch.testing.assert_close(method.run([student], [hidden], view)['kd'], loss)
+    torch.testing.assert_close(method.compute([student], [hidden], view)['kd'], loss)
     # A copy with averaged weights shares the teacher.
     copied = copy.deepcopy(model).distiller.methods['logits']
     assert copied._classifier[0] is model.distiller.teachers['']
@@ -152,7 +152,7 @@ def test_mixup_of_sigmoid_scores_is_finite():
     view = mixed_view(2, MixUp(teacher_on_mixed=False))
     student, teacher = [random(2, 4, 8, 8)], [random(2, 4, 8, 8, seed=1)]
     method = built(LogitKD('a', 'b', activation='sigmoid', num_classes=2), student, teacher)
-    assert method.run(student, teacher, view)['kd'].isfinite()
+    assert method.compute(student, teacher, view)['kd'].isfinite()
 
 
 def test_logits_of_regions_are_refused():
@@ -160,14 +160,14 @@ def test_logits_of_regions_are_refused():
     rows = [random(6, 4)]
     method = built(LogitKD('a', 'b'), rows, rows)
     with pytest.raises(ConfigError, match='6 rows of logits for 2 images'):
-        method.run(rows, rows, plain_view(2))
+        method.compute(rows, rows, plain_view(2))
 
 
 def test_one_prior_in_each_cell():
     """GFL, ATSS and FCOS have one; all channels are classes then, with `num_classes` or without."""
     student, teacher = [random(2, 3, 4, 4)], [random(2, 3, 4, 4, seed=1)]
     losses = [
-        float(built(m, student, teacher).run(student, teacher, plain_view())['kd'])
+        float(built(m, student, teacher).compute(student, teacher, plain_view())['kd'])
         for m in (
             LogitKD('a', 'b', activation='sigmoid'),
             LogitKD('a', 'b', activation='sigmoid', num_classes=3),

@@ -9,6 +9,7 @@ from support import naive
 from support.steps import autocast_step
 from support.tiny_models import make_student, teacher_config
 from support.views import built, mixed_view, plain_view, random
+from torch import nn
 
 from mmkd.methods import MasKD
 from mmkd.models import MaskLearner, MaskTokens
@@ -85,7 +86,7 @@ def test_equals_loops(token_weights, mixed, tmp_path):
                 s = method.adapters[i](student[i], teacher[i].shape[-2:])
                 t = view.simulate(teacher[i])
                 expected += by_loops(s, t, method.mask_tokens[i], own_masks=iteration == 5)
-            loss = method.run(student, teacher, view)
+            loss = method.compute(student, teacher, view)
             assert list(loss) == ['maskd']
             assert float(loss['maskd']) == pytest.approx(expected, rel=1e-6)
             losses.append(float(loss['maskd']))
@@ -95,14 +96,14 @@ def test_equals_loops(token_weights, mixed, tmp_path):
 def test_zero_where_equal(tmp_path):
     teacher = [random(2, 4, 4, 4)]
     method = built(MasKD('a', 'b', tokens_file(tmp_path)), teacher, teacher)
-    assert float(method.run([teacher[0].clone()], teacher, plain_view())['maskd']) == 0
+    assert float(method.compute([teacher[0].clone()], teacher, plain_view())['maskd']) == 0
 
 
 def test_no_gradient_through_the_students_masks(tmp_path):
     """The loss is quadratic in the difference while its masks are held."""
     student, teacher = [random(2, 4, 4, 4).requires_grad_()], [random(2, 4, 4, 4, seed=1)]
     method = built(MasKD('a', 'b', tokens_file(tmp_path), custom_mask_warmup=0), student, teacher)
-    method.run(student, teacher, plain_view())['maskd'].backward()
+    method.compute(student, teacher, plain_view())['maskd'].backward()
     (masks,) = method.masks(student, teacher, plain_view())
     weights = method.mask_tokens[0].weights(teacher[0])
     factor = masks.square() * (weights / (masks.sum((2, 3)) + 1e-5))[:, :, None, None]
@@ -115,8 +116,7 @@ def test_tokens_are_frozen_and_those_of_the_file(tmp_path):
     maps = [random(2, 3, 4, 4), random(2, 3, 2, 2)]
     teacher = [random(2, 4, 4, 4), random(2, 4, 2, 2)]
     method = MasKD('a', 'b', path)
-    method.configure('methods.m')
-    method.build(maps, teacher, {})
+    method.build(nn.Module(), maps, teacher, {})
     state = torch.load(path)['state_dict']
     assert len(state) == len(method.mask_tokens.state_dict()) == 2 * 5
     for name, value in method.mask_tokens.state_dict().items():
@@ -159,18 +159,18 @@ def test_a_wrong_tokens_file_is_one_clear_error(content, tmp_path):
     elif content != 'missing':
         tokens_file(tmp_path, dict(channels=(8,), levels=(4, 4))[content])
     maps = [random(2, 4, 4, 4)]
-    with pytest.raises(ConfigError, match=r'methods\.m\.tokens: ') as error:
+    with pytest.raises(ConfigError, match=r'tokens: ') as error:
         built(MasKD('a', 'b', str(path)), maps, maps)
     assert str(path) in str(error.value)
 
 
 def test_bad_arguments(tmp_path):
     for value in (-1, 0.5, True):
-        with pytest.raises(ConfigError, match=r'methods\.m\.custom_mask_warmup'):
-            MasKD('a', 'b', 'x', custom_mask_warmup=value).configure('methods.m')
+        with pytest.raises(ConfigError, match=r'custom_mask_warmup'):
+            MasKD('a', 'b', 'x', custom_mask_warmup=value)
 
 
 def test_the_error_comes_before_training(tmp_path):
     method = dict(type='mmkd.MasKD', student='neck', teacher='neck', tokens='nowhere.pth')
-    with pytest.raises(ConfigError, match=r'model\.distill\.methods\.m\.tokens.*mask stage'):
+    with pytest.raises(ConfigError, match=r'tokens.*mask stage'):
         make_student('det', teacher=teacher_config('det', tmp_path), methods=dict(m=method))

@@ -73,7 +73,7 @@ def test_loss_is_the_information_with_a_minus(soft):
     method.counts.fill_(2)
     labels = random(4, 3, seed=2).softmax(1) if soft else torch.eye(3).double()[[0, 2, 1, 2]]
     view = class_view(labels if soft else [0, 2, 1, 2])
-    (loss,) = method.run([logits], [], view).values()
+    (loss,) = method.compute([logits], [], view).values()
     expected = conditional_mutual_information(logits, method.centroids, labels)
     torch.testing.assert_close(loss, -expected)
     loss.backward()

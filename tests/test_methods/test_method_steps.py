@@ -19,12 +19,12 @@ def test_patchmix_simulation_is_the_sum_of_its_parts():
     teacher = dict(feature=[random(2, 3, 8, 8, seed=1)], logits=[random(2, 4, seed=1)])
     whole = built(PatchMixSimulationKD(feature, logits), student, teacher)
     view = mixed_view(2)
-    losses = whole.run(student, teacher, view)
+    losses = whole.compute(student, teacher, view)
     mimic = built(FeatureMimic(**feature), student['feature'], teacher['feature'])
     kd = built(LogitKD(**logits), student['logits'], teacher['logits'])
     expected = dict(
-        feature_mimic=2.0 * mimic.run(student['feature'], teacher['feature'], view)['mimic'],
-        logits_kd=0.25 * kd.run(student['logits'], teacher['logits'], view)['kd'],
+        feature_mimic=2.0 * mimic.compute(student['feature'], teacher['feature'], view)['mimic'],
+        logits_kd=0.25 * kd.compute(student['logits'], teacher['logits'], view)['kd'],
     )
     assert losses.keys() == expected.keys()
     for name, value in expected.items():
@@ -33,11 +33,11 @@ def test_patchmix_simulation_is_the_sum_of_its_parts():
 
 def test_schedules_of_parts_are_refused_instead_of_ignored():
     part = dict(student='a', teacher='b', weight=dict(value=1.0, warmup_iters=10))
-    with pytest.raises(ConfigError, match=r'methods\.m\.feature\.weight'):
-        PatchMixSimulationKD(feature=part).configure('methods.m')
+    with pytest.raises(ConfigError, match=r'feature\.weight'):
+        PatchMixSimulationKD(feature=part)
     part = dict(student='a', teacher='b', warmup_iters=10)
-    with pytest.raises(ConfigError, match=r'methods\.m\.logits\.weight'):
-        PatchMixSimulationKD(logits=part).configure('methods.m')
+    with pytest.raises(ConfigError, match=r'logits\.weight'):
+        PatchMixSimulationKD(logits=part)
 
 
 @pytest.mark.parametrize('task', TASKS)

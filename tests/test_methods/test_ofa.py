@@ -55,7 +55,7 @@ def test_equals_loops(classes, soft, kind):
     # Of a soft label the largest entry is the target.
     labels = torch.tensor([1, 0, classes - 1])
     rows = 0.7 * torch.eye(classes)[labels] + 0.3 / classes
-    losses = method.run(student, teacher, class_view(rows if soft else labels))
+    losses = method.compute(student, teacher, class_view(rows if soft else labels))
     probs = torch.tensor([naive.softmax(row) for row in teacher[0].tolist()]).double()
     outputs = [student['logits'][0]]
     outputs += [branch(x) for branch, x in zip(method.branches, student['stages'])]
@@ -74,7 +74,7 @@ def test_targets_of_mixed_images_are_mixed_and_their_label_is_the_largest():
     view = mixed_view(3)
     student = dict(logits=[random(3, 3)], stages=[random(3, 4, 8, 8), random(3, 8, 4, 4)])
     teacher = [random(3, 3, seed=5)]
-    found = made(student, teacher, eps=2.0).run(student, teacher, view)['logits']
+    found = made(student, teacher, eps=2.0).compute(student, teacher, view)['logits']
     probs = view.mixture(teacher[0].softmax(1))
     labels = [int(sample.gt_score.argmax()) for sample in view.data_samples]
     expected = naive_loss(student['logits'][0], probs, labels, 2.0)
@@ -99,7 +99,7 @@ def test_another_grid_than_that_of_the_probe_is_refused():
     method = made(student, [random(2, 3)])
     student['stages'] = [random(2, 197, 8)]
     with pytest.raises(ConfigError, match=r'probe_size: .* 65 tokens .* 197'):
-        method.run(student, [random(2, 3)], class_view([0, 1]))
+        method.compute(student, [random(2, 3)], class_view([0, 1]))
 
 
 @pytest.mark.parametrize('mixer', [None, 'mmkd.MixUp', 'mmkd.PatchMix'])

@@ -23,7 +23,7 @@ def test_equals_one_minus_the_correlation_of_the_channels(channels):
         s = adapter(s, t.shape[-2:]).detach()
         rows = [torch.stack((s[:, k].flatten(), t[:, k].flatten())) for k in range(channels)]
         expected += sum(1 - float(torch.corrcoef(r)[0, 1]) for r in rows) / channels
-    loss = method.run(student, teacher, plain_view())['mimic']
+    loss = method.compute(student, teacher, plain_view())['mimic']
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)  # ε = 1e-6 beside the std
 
 
@@ -33,8 +33,8 @@ def test_is_feature_mimic_with_the_papers_weight(interior_only):
     ours = built(PKD('a', 'b', interior_only=interior_only), student, teacher)
     same = FeatureMimic('a', 'b', normalize=True, interior_only=interior_only)
     assert torch.equal(
-        ours.run(student, teacher, view)['mimic'],
-        built(same, student, teacher).run(student, teacher, view)['mimic'],
+        ours.compute(student, teacher, view)['mimic'],
+        built(same, student, teacher).compute(student, teacher, view)['mimic'],
     )
     assert ours.schedule.value == 6
 

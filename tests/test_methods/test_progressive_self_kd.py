@@ -13,6 +13,7 @@ from support.labels import class_view
 from support.runs import run_config, train
 from support.tiny_models import make_student, preprocessed
 from support.views import mixed_view, random
+from torch import nn
 
 from mmkd.methods import ProgressiveSelfKD
 from mmkd.mixers import CutMix, MixUp, PatchMix
@@ -30,8 +31,7 @@ def at_epoch(epoch: int, epochs: int = EPOCHS) -> None:
 def make(classes: int, **arguments) -> ProgressiveSelfKD:
     arguments = dict(num_samples=6, dtype='fp32', **arguments)
     method = ProgressiveSelfKD('head', **arguments)
-    method.configure('model.distill.methods.m')
-    method.build([torch.zeros(2, classes)], [], {})
+    method.build(nn.Module(), [torch.zeros(2, classes)], [], {})
     if arguments['dtype'] == 'fp32':
         method.table.previous = method.table.previous.double()
         method.table.current = method.table.current.double()
@@ -77,7 +77,7 @@ def test_equals_loops_over_epochs(classes):
         for step, numbers in enumerate(batches):
             logits = random(len(numbers), classes, seed=10 * epoch + step).requires_grad_()
             own = [labels[n] for n in numbers]
-            loss = method.run([logits], [], class_view(own, numbers))['progressive']
+            loss = method.compute([logits], [], class_view(own, numbers))['progressive']
             expected = naive.step(epoch, logits.detach(), own, numbers)
             assert float(loss.detach()) == pytest.approx(expected, rel=1e-9, abs=1e-12)
             seen.append(float(loss.detach()))
@@ -93,10 +93,10 @@ def test_the_sum_is_the_published_loss():
     method = make(3, alpha=0.6)
     at_epoch(0)
     before = random(2, 3)
-    method.run([before], [], class_view([2, 0]))
+    method.compute([before], [], class_view([2, 0]))
     at_epoch(1)
     logits, labels = random(2, 3, seed=1), torch.tensor([2, 0])
-    added = method.run([logits], [], class_view(labels))['progressive']
+    added = method.compute([logits], [], class_view(labels))['progressive']
     own = torch.nn.functional.cross_entropy(logits, labels)
     alpha = 0.6 * 2 / EPOCHS
     soft = (1 - alpha) * torch.eye(3).double()[labels] + alpha * before.softmax(1)
@@ -108,8 +108,7 @@ def test_what_is_kept_is_read_again():
     for dtype, tolerance in (('fp16', 1e-3), ('fp32', 1e-12)):
         method = make(5, alpha=0.5) if dtype == 'fp32' else ProgressiveSelfKD('h', 6)
         if dtype == 'fp16':
-            method.configure('m')
-            method.build([torch.zeros(2, 5)], [], {})
+            method.build(nn.Module(), [torch.zeros(2, 5)], [], {})
             assert method.table.current.dtype == torch.float16
         table = method.table
         table.begin(0)
@@ -154,12 +153,12 @@ def test_targets_of_mixed_images_are_mixed_and_not_recorded(mixer):
     method = make(classes, alpha=0.8)
     at_epoch(0)
     before = random(3, classes)
-    method.run([before[:2]], [], class_view([0, 1]))  # of image 2 there is no record
+    method.compute([before[:2]], [], class_view([0, 1]))  # of image 2 there is no record
     at_epoch(1)
     past = torch.cat([before[:2].softmax(1), torch.eye(3).double()[2:]])
     logits = random(3, classes, seed=4)
     kept = method.table.current.clone()
-    loss = method.run([logits], [], view)['progressive']
+    loss = method.compute([logits], [], view)['progressive']
     assert torch.equal(method.table.current, kept)
     expected = 0.0
     for i in range(3):
@@ -177,19 +176,19 @@ def test_a_state_from_the_middle_of_an_epoch_gives_the_same_targets():
     views = [class_view([0, 1], [0, 1]), class_view([2, 3], [2, 3])]
     at_epoch(0)
     for step, view in enumerate(views):
-        whole.run([random(2, 4, seed=step)], [], view)
+        whole.compute([random(2, 4, seed=step)], [], view)
     end = copy.deepcopy(whole.state_dict())
     at_epoch(1)
-    whole.run([random(2, 4, seed=5)], [], views[0])
+    whole.compute([random(2, 4, seed=5)], [], views[0])
     middle = copy.deepcopy(whole.state_dict())
-    expected = whole.run([random(2, 4, seed=6)], [], views[1])['progressive']
+    expected = whole.compute([random(2, 4, seed=6)], [], views[1])['progressive']
 
     for state in (end, middle):
         resumed = make(4)
         resumed.load_state_dict(state)
         # mmengine begins the epoch anew: the first batch comes again.
-        resumed.run([random(2, 4, seed=7)], [], views[0])
-        got = resumed.run([random(2, 4, seed=6)], [], views[1])['progressive']
+        resumed.compute([random(2, 4, seed=7)], [], views[0])
+        got = resumed.compute([random(2, 4, seed=6)], [], views[1])['progressive']
         assert torch.equal(got, expected) and got != 0
     # The first batch's targets are those of the epoch before, not what was said in the meantime.
     resumed = make(4)
@@ -201,11 +200,11 @@ def test_a_state_from_the_middle_of_an_epoch_gives_the_same_targets():
 def test_numbers_of_several_images_are_noticed():
     method = make(3)
     at_epoch(0)
-    method.run([random(2, 3)], [], class_view([0, 1], [0, 1]))
-    method.run([random(2, 3)], [], class_view([2, 1], [0, 1]))
+    method.compute([random(2, 3)], [], class_view([0, 1], [0, 1]))
+    method.compute([random(2, 3)], [], class_view([2, 1], [0, 1]))
     at_epoch(1)
     with pytest.raises(ConfigError, match=r'1 times.*IndexedDataset'):
-        method.run([random(2, 3)], [], class_view([0, 1], [0, 1]))
+        method.compute([random(2, 3)], [], class_view([0, 1], [0, 1]))
 
 
 def test_mixing_every_batch_is_noticed():
@@ -216,9 +215,9 @@ def test_mixing_every_batch_is_noticed():
         for i, sample in enumerate(view.data_samples):
             sample.set_metainfo(dict(sample_idx=i))
         if epoch == 0:
-            method.run([random(3, 3)], [], view)
+            method.compute([random(3, 3)], [], view)
     with pytest.raises(ConfigError, match='below 1'):
-        method.run([random(3, 3)], [], view)
+        method.compute([random(3, 3)], [], view)
 
 
 @pytest.mark.parametrize(
@@ -232,19 +231,19 @@ def test_mixing_every_batch_is_noticed():
     ],
 )
 def test_bad_arguments(arguments, key):
-    with pytest.raises(ConfigError, match=rf'methods\.m\.{key}'):
-        ProgressiveSelfKD('head', **arguments).configure('model.distill.methods.m')
+    with pytest.raises(ConfigError, match=rf'{key}'):
+        ProgressiveSelfKD('head', **arguments)
 
 
 def test_bad_numbers_and_loops():
     method = make(3)
     with pytest.raises(ConfigError, match=r'num_samples: is 6.*number 6'):
-        method.run([random(1, 3)], [], class_view([0], [6]))
+        method.compute([random(1, 3)], [], class_view([0], [6]))
     with pytest.raises(ConfigError, match='sample_idx'):
-        method.run([random(1, 3)], [], class_view([0], [None]))
+        method.compute([random(1, 3)], [], class_view([0], [None]))
     at_epoch(0, 1)
     with pytest.raises(ConfigError, match='at least two'):
-        method.run([random(1, 3)], [], class_view([0]))
+        method.compute([random(1, 3)], [], class_view([0]))
 
 
 def distill(**arguments) -> dict:

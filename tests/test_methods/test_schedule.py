@@ -49,10 +49,10 @@ def test_every_beside_the_weight_of_a_method():
 
 def test_dlb_refuses_to_leave_iterations_out():
     """It compares to the iteration before, so it would find another one."""
-    DLB('head.fc').configure('methods.a')
+    DLB('head.fc')
     for kwargs in (dict(every=2), dict(weight=dict(value=1.0, every=2))):
         with pytest.raises(ConfigError, match=r'methods\.a\.every'):
-            DLB('head.fc', **kwargs).configure('methods.a')
+            DLB('head.fc', **kwargs)
 
 
 @pytest.mark.parametrize('decay', ['linear', 'cosine'])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from support.tiny_models import make_student, model_config, preprocessed, teacher_config
 from support.views import mixed_view, plain_view, random
+from torch import nn
 
 from mmkd.functional import student_guided_target
 from mmkd.methods import StochasticSelfKD
@@ -61,8 +62,7 @@ class Passes:
 
 def made(teacher, student, **arguments):
     method = StochasticSelfKD('a', 'b', **arguments)
-    method.configure('model.distill.methods.m')
-    method.build([student], [student], {'': teacher})
+    method.build(nn.Module(), [student], [student], {'': teacher})
     return method
 
 
@@ -73,7 +73,7 @@ def test_the_loss_equals_loops(mixed):
     method = made(teacher, student, passes=4, percentile=60.0)
     assert teacher.dropout
     view = mixed_view(3) if mixed else plain_view(3)
-    loss = method.run([student], [passes[0]], view)['guided']
+    loss = method.compute([student], [passes[0]], view)['guided']
     simulated = [view.simulate(p).tolist() for p in passes]
     target = naive_target(student.tolist(), simulated, 5.0, 60.0)
     rows = zip(student.tolist(), target)
@@ -91,12 +91,12 @@ def test_no_dropout_and_dropout_behind_the_tap():
     # Equal passes may be chance, once.
     method = made(Passes([student] * 10), student, passes=2)
     for _ in range(9):
-        method.run([student], [student], plain_view(3))
+        method.compute([student], [student], plain_view(3))
     with pytest.raises(ConfigError, match='behind the tap'):
-        method.run([student], [student], plain_view(3))
+        method.compute([student], [student], plain_view(3))
     method = made(Passes([student + 1] + [student] * 10), student, passes=2)
     for _ in range(11):
-        method.run([student], [student], plain_view(3))
+        method.compute([student], [student], plain_view(3))
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_no_dropout_and_dropout_behind_the_tap():
 )
 def test_bad_arguments(arguments):
     with pytest.raises(ConfigError, match=next(iter(arguments))):
-        StochasticSelfKD('a', 'b', **arguments).configure('m')
+        StochasticSelfKD('a', 'b', **arguments)
     with pytest.raises(ConfigError, match='student'):
-        StochasticSelfKD(['a', 'b'], 'b').configure('m')
+        StochasticSelfKD(['a', 'b'], 'b')
 
 
 def dropping(width: int = 4) -> dict:

@@ -83,7 +83,7 @@ def test_equals_loops(classes, soft, rank_from):
     method = built(method, student, [])
     labels = soft_labels(classes) if soft else torch.eye(classes).double()[[0, 1, 0, classes - 1]]
     view = class_view(labels if soft else labels.argmax(1))
-    losses = method.run(student, [], view)
+    losses = method.compute(student, [], view)
     pooled = student['feature'][0].mean((2, 3))
     weak = [method.head(row).tolist() for row in pooled]
     expected = naive(student['logits'][0].tolist(), weak, labels.tolist(), rank_from)
@@ -99,7 +99,7 @@ def test_soft_targets_and_ranks_carry_no_gradient():
     logits = random(3, 5).requires_grad_()
     student = dict(logits=[logits], feature=[random(3, 2, 1, 1)])
     method = built(USKD(TAPS), student, [])
-    loss = method.run(student, [], class_view([1, 0, 4]))['target']
+    loss = method.compute(student, [], class_view([1, 0, 4]))['target']
     (gradient,) = torch.autograd.grad(loss, logits)
     probs = logits.detach().softmax(1)
     own = probs[range(3), [1, 0, 4]]

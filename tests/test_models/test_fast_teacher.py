@@ -20,9 +20,8 @@ from torch import nn
 from mmkd.models import Teacher
 from mmkd.models.compiling import compile_between, whole_pieces
 from mmkd.models.fusion import conv_bn_pairs, fuse
-from mmkd.models.probe import probe_batch
 from mmkd.models.speed import Form, Trial, fastest, forms_for, largest_error, try_forms
-from mmkd.taps import Tap
+from mmkd.taps import Tap, probe_batch
 from mmkd.utils import ConfigError
 
 SLOW = dict(fuse_conv_bn=False)

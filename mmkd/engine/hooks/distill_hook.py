@@ -17,7 +17,7 @@ from mmkd.engine.visualization import Observer, draw_sheet
 from mmkd.models.distiller import Distiller
 from mmkd.models.first_step import FirstStep
 from mmkd.registry import HOOKS
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, config_key
 
 ENTRY = 'distiller'
 
@@ -62,8 +62,9 @@ class DistillHook(Hook):
         """Let the methods look at the training data."""
         distiller = distiller_of(runner)
         if distiller is not None:
-            for method in distiller.methods.values():
-                method.before_epoch(student_of(runner), runner.train_dataloader)
+            for name, method in distiller.methods.items():
+                with config_key(f'model.distill.methods.{name}'):
+                    method.before_epoch(student_of(runner), runner.train_dataloader)
 
     def before_train(self, runner: Any) -> None:
         """Let the optimizer pass over steps that are skipped.
@@ -86,7 +87,7 @@ class DistillHook(Hook):
             )
 
         def pass_over(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-            if distiller.guard.waiting >= wrapper._accumulative_counts:
+            if distiller.guard.pending_updates >= wrapper._accumulative_counts:
                 # Without gradients an optimizer leaves parameters and its own state alone.
                 optimizer.zero_grad(set_to_none=True)
 
@@ -103,7 +104,7 @@ class DistillHook(Hook):
             check_batch(data_batch, student_of(runner))
         due = self.every_n_train_iters(runner, self.vis_interval)
         if distiller is not None and due and is_main_process():
-            distiller.observer = Observer(student_of(runner).data_preprocessor)
+            distiller.recorder = Observer(student_of(runner).data_preprocessor)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -112,15 +113,15 @@ class DistillHook(Hook):
         distiller = distiller_of(runner)
         if distiller is None:
             return
-        if distiller.guard.waiting and runner.optim_wrapper.should_update():
-            distiller.guard.waiting = 0
+        if distiller.guard.pending_updates and runner.optim_wrapper.should_update():
+            distiller.guard.pending_updates = 0
         if distiller.first_step is not None and distiller.first_step.done:
             if is_main_process():
                 runner.logger.info('\n' + distiller.first_step.report(distiller.teachers))
             distiller.first_step = None
-        if isinstance(distiller.observer, Observer):
-            self.draw(runner, distiller.observer)
-            distiller.observer = None
+        if isinstance(distiller.recorder, Observer):
+            self.draw(runner, distiller.recorder)
+            distiller.recorder = None
 
     def draw(self, runner: Any, observer: Observer) -> None:
         """Give the pictures and areas of a step to the visualizer."""
@@ -137,6 +138,7 @@ class DistillHook(Hook):
         """Add the distiller's own entry."""
         distiller = distiller_of(runner)
         if distiller is not None:
+            distiller.guard.flush()  # no checkpoint holds weights of a non-finite step
             checkpoint[ENTRY] = apply_to(  # also tensors inside of a learner's extra state
                 dict(distiller.state_dict()),
                 lambda value: isinstance(value, torch.Tensor),

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.functional import resize_to
-from mmkd.models.probe import probe_batch, run_probe
-from mmkd.models.teacher import Teacher
-from mmkd.taps import Tap, TapConfig, TapReader
+from mmkd.taps import Tap, TapConfig, TapReader, probe_batch, run_probe
 from mmkd.utils import ConfigError
 
 
@@ -40,11 +38,9 @@ class LogitPair:
                 raise ConfigError(f'{key}.{side}', f'is one tap of logits, not {len(taps)}')
             self.taps[side] = taps[0]
         self.readers: dict[str, TapReader] = {}
-        self.teacher: Teacher | None = None
+        self.teacher: Any = None
 
-    def build(
-        self, student: nn.Module, teachers: Mapping[str, Teacher], size: tuple[int, int]
-    ) -> None:
+    def build(self, student: nn.Module, teachers: Mapping[str, Any], size: tuple[int, int]) -> None:
         """Resolve the taps and check the logits on a small batch. Called once, before training.
 
         Args:
@@ -71,9 +67,7 @@ class LogitPair:
         inputs, samples = probe_batch(student, size)
         found = dict(student=run_probe(student, self.readers['student'], inputs, samples)[own])
         with torch.no_grad():
-            self._run_teacher(inputs, samples)
-        self.readers['teacher'].measured()
-        found['teacher'] = self.readers['teacher'].take()[other]
+            found['teacher'] = self._run_teacher(inputs, samples)
         for side, tensors in found.items():
             shapes = [tuple(t.shape) for t in tensors]
             if len(tensors) != 1 or tensors[0].ndim not in (2, 4) or len(tensors[0]) != 2:
@@ -101,31 +95,25 @@ class LogitPair:
             inputs: Batch (N, C, H, W) as the student's data preprocessor made it, with gradient.
             data_samples: N data samples; their labels are not used.
         """
-        self._run_teacher(inputs, data_samples)
-        (other,) = self.readers['teacher'].take()[self.taps['teacher']]
-        with (
-            evaluating(student),
-            torch.autocast(inputs.device.type, enabled=False),
-            self.readers['student'].open(student, stop=True),
-        ):
-            student(inputs, data_samples, mode='tensor')
-        (own,) = self.readers['student'].take()[self.taps['student']]
+        (other,) = self._run_teacher(inputs, data_samples)
+        with evaluating(student), torch.autocast(inputs.device.type, enabled=False):
+            _, found = self.readers['student'].read(student, inputs, data_samples, stop=True)
+        (own,) = found[self.taps['student']]
         if own.ndim == 4:
             own = resize_to(own, tuple(other.shape[-2:]))
         return own.float(), other.float()
 
-    def _run_teacher(self, inputs: Tensor, data_samples: Any) -> None:
+    def _run_teacher(self, inputs: Tensor, data_samples: Any) -> list[Tensor]:
         """Run the teacher to its logits, with gradients wherever they are enabled."""
         teacher = self.teacher
         assert teacher is not None, 'build() comes first'
         teacher.model.eval()
         if teacher.renormalize is not None:
             inputs = teacher.renormalize(inputs, data_samples)
-        with (
-            torch.autocast(inputs.device.type, enabled=False),
-            self.readers['teacher'].open(teacher.model, stop=True),
-        ):
-            teacher.model(inputs.to(teacher.dtype), data_samples, mode='tensor')
+        with torch.autocast(inputs.device.type, enabled=False):
+            inputs = inputs.to(teacher.dtype)
+            _, found = self.readers['teacher'].read(teacher.model, inputs, data_samples, stop=True)
+        return found[self.taps['teacher']]
 
 
 @contextmanager
