@@ -1,140 +1,119 @@
-"""Two processes equal one: gloo ranks on the CPU, without a search for unused parameters."""
+"""Two gloo ranks on the CPU, a node each, find what one process finds."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
 
 import pytest
 import torch
 from mmengine.logging import MessageHub
-from mmengine.model import MMDistributedDataParallel
-from support.tiny_models import LOGITS, MIMIC, TASKS, make_student, teacher_config
-from support.tiny_models import preprocessed as preprocess
-from support.two_ranks import as_rank, results_of
-from torch import nn
+from reliability import two_nodes
+from support import ddp_works
+from support.ddp_rows import ROWS, compare, trace
+from support.views import random
 
-STEPS = 4
-# Methods for classifiers: one with branches, one whose loss is over the images of all processes.
-EMBEDDING = dict(module='head.fc', source='input')
-CLASSIFIERS = dict(
-    ofa=dict(
-        type='mmkd.OFA',
-        student=dict(logits='head.fc', stages=['backbone.layer3', 'backbone.layer4']),
-        teacher='head.fc',
-    ),
-    angles=dict(type='mmkd.CosPress', student=EMBEDDING, teacher=EMBEDDING),
-)
+from mmkd.mixers.hard import hard_augment
 
-
-def student_of(task: str, folder: Path) -> nn.Module:
-    """Return a student without statistics over the batch, and methods that pause."""
-    # The heads' loss is one over all ranks' objects; the region's is a mean over a rank's cells.
-    heads = dict(type='mmkd.DAM', region_weight=0.0) if task == 'det' else None
-    model = make_student(
-        task,
-        teacher=teacher_config(task, folder),
-        mixer=dict(type='mmkd.PatchMix', num_images=1),
-        methods=dict(
-            feature=dict(MIMIC[task], weight=dict(value=1.0, every=2), region=heads),
-            late=dict(MIMIC[task], weight=dict(value=1.0, begin=3)),
-            # Softmax, as binary divergences are weighted over the whole batch.
-            logits=dict(LOGITS[task], activation='softmax', weight=0.5),
-            **(CLASSIFIERS if task == 'cls' else {}),
-        ),
-    )
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-    return model
-
-
-def task_loss(model: nn.Module, losses: dict) -> torch.Tensor:
-    """Return what is a mean over images: the distillation losses, and a classifier's own."""
-    kept = {k: v for k, v in losses.items() if 'distill' in k or k == 'loss'}
-    total = sum(kept.values())
-    # The other losses are normalised per rank by mmdet and mmseg: only keep them in the graph.
-    rest = [v for k, v in losses.items() if 'loss' in k and k not in kept]
-    return total + 0.0 * sum(sum(v) if isinstance(v, list) else v for v in rest)
-
-
-def gradients(model: nn.Module, batches: list, wrapped: nn.Module | None = None) -> list[dict]:
-    """Step through the batches; return the gradients of every step."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    hub = MessageHub.get_current_instance()
-    seen = []
-    for iteration, (inputs, samples) in enumerate(batches):
-        hub.update_info('iter', iteration)
-        losses = (wrapped or model)(inputs, samples, mode='loss')
-        optimizer.zero_grad()
-        task_loss(model, losses).backward()
-        seen.append({k: p.grad.clone() for k, p in model.named_parameters() if p.grad is not None})
-        optimizer.step()
-    return seen
-
-
-def batches_of(model: nn.Module, task: str) -> list:
-    return [preprocess(model, task, num=4, size=96, seed=i) for i in range(STEPS)]
-
-
-def work(rank: int, folder: Path):
-    """One of two processes: two of the four images of every batch, of all tasks."""
-    results = {}
-    for task in TASKS:
-        model = student_of(task, folder)
-        if rank == 1:  # DDP makes the initial weights equal, adapters included
-            with torch.no_grad():
-                for parameter in model.parameters():
-                    parameter.add_(1.0)
-        wrapped = MMDistributedDataParallel(
-            model, broadcast_buffers=False, find_unused_parameters=False
-        )
-        part = slice(2 * rank, 2 * rank + 2)
-        batches = [(x[part], s[part]) for x, s in batches_of(model, task)]
-        results[task] = gradients(model, batches, wrapped), list(wrapped.state_dict())
-    return results
+pytestmark = pytest.mark.ddp
 
 
 @pytest.fixture(scope='module')
-def both_ranks(tmp_path_factory):
-    """The results of two processes, and the folder with their teachers."""
+def found(tmp_path_factory):
+    """What one process and what two ranks find, in the same folder of teachers."""
     folder = tmp_path_factory.mktemp('ddp')
-    for task in TASKS:
-        teacher_config(task, folder)
-    return results_of(__file__, folder), folder
+    expected = {name: trace(name, folder, 2) for name in ROWS}
+    MessageHub._instance_dict.clear()
+    return expected, two_nodes.launch([*ROWS, *ddp_works.WORKS], folder), folder
 
 
-@pytest.mark.ddp
-@pytest.mark.parametrize('task', TASKS)
-def test_two_processes_equal_one(task, both_ranks):
-    """Gradients of every step, those with a skipped method included."""
-    results, folder = both_ranks
-    model = student_of(task, folder)
-    expected = gradients(model, batches_of(model, task))
-    (first, names), (second, _) = (result[task] for result in results)
-    assert names == [f'module.{k}' for k in make_student(task).state_dict()]
-    for iteration in range(STEPS):
-        assert first[iteration].keys() == second[iteration].keys() == expected[iteration].keys()
-        for name, value in first[iteration].items():
-            assert torch.equal(value, second[iteration][name]), name
-            torch.testing.assert_close(
-                value,
-                expected[iteration][name],
-                rtol=1e-3,
-                atol=1e-5,
-                msg=lambda m, name=name, i=iteration: f'{name} in step {i}: {m}',
-            )
-    # The methods really paused and ran.
-    adapter = next(
-        k
-        for k in expected[0]
-        if k.startswith('distiller.methods.feature.') and '.plugins.' not in k
-    )
-    late = adapter.replace('.feature.', '.late.')
-    assert [bool(step[adapter].any()) for step in expected] == [True, False, True, False]
-    assert [bool(step[late].any()) for step in expected] == [False, False, False, True]
+@pytest.fixture
+def ranks(found):
+    return found[1]
 
 
-if __name__ == '__main__':
-    as_rank(work)
+@pytest.mark.parametrize('name', ROWS)
+def test_two_ranks_equal_one_process(name, found):
+    """Gradients and state in every step, those with a skipped method included."""
+    expected, ranks, _ = found
+    compare(name, expected[name], [rank[name] for rank in ranks])
+
+
+def test_table_of_the_command(found, monkeypatch, capsys):
+    expected, ranks, _ = found
+    monkeypatch.setattr(two_nodes, 'trace', lambda name, *_: expected[name])
+    monkeypatch.setattr(two_nodes, 'launch', lambda *_: ranks)
+    command = 'two_nodes --ranks 1 --rows cirkd-queues uskd-mean dlb-last-batch'
+    monkeypatch.setattr(sys, 'argv', command.split())
+    with pytest.raises(SystemExit) as end:
+        two_nodes.main()
+    assert not end.value.code
+    assert '2 nodes of 1 ranks on the loopback device: 3 of 3' in capsys.readouterr().out
+
+
+def test_past_predictions_of_ranks_with_fewer_images_or_none(ranks):
+    first, second = (rank['uneven'] for rank in ranks)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    rows = first[0]
+    seed = {0: (11, 1), 1: (0, 1), 2: (1, 0), 5: (1, 1), 7: (11, 0), 6: (31, 0)}
+    for number in range(8):
+        if number not in seed:
+            assert not rows[number].any()
+            continue
+        source, place = seed[number]
+        count = {0: 3, 1: 2, 11: 2, 31: 1}[source]
+        probs = random(count, 3, seed=source).softmax(1)[place]
+        torch.testing.assert_close(rows[number].double(), probs, rtol=1e-3, atol=1e-3)
+
+
+def test_centroids_are_those_of_all_ranks(found):
+    _, ranks, folder = found
+    expected = ddp_works.informed(0, folder, 1)
+    assert expected[1].sum() == 12 and expected[2].any()
+    for a, b, one in zip(*(rank['informed'] for rank in ranks), expected, strict=True):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(a, one, rtol=1e-4, atol=1e-6)
+
+
+def test_a_side_learner_takes_the_mean_step(found):
+    _, ranks, folder = found
+    expected = ddp_works.side_steps(0, folder, 1)
+    for a, b, one in zip(*(rank['side_steps'] for rank in ranks), expected, strict=True):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(a, one)
+
+
+def test_an_augmentor_takes_the_mean_step_and_has_one_turn_for_both(found, monkeypatch):
+    _, ranks, folder = found
+    (first, own), (second, other) = (rank['augmented'] for rank in ranks)
+    for (a, learning_a), (b, learning_b) in zip(first, second, strict=True):
+        assert torch.equal(a, b) and learning_a is learning_b is False
+    assert all(torch.equal(a, b) for a, b in zip(own, other, strict=True))
+    assert all(torch.equal(first[0][0], later) for later, _ in first[1:])  # paused
+    steps = []
+    for rank in (0, 1):  # each rank alone, from the values of rank 0, with its own noise
+        model = ddp_works.augmented_student(folder)
+        batch = ddp_works.augmentor_batch(model, rank)
+        monkeypatch.setattr(hard_augment, 'get_rank', lambda rank=rank: rank)
+        torch.manual_seed(0)
+        model.distiller.mixer.learn(model, *batch, 0)
+        steps.append(ddp_works.learned(model))
+    torch.testing.assert_close(first[0][0], sum(steps) / 2, rtol=1e-4, atol=1e-6)
+    assert (steps[0] - steps[1]).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize('policy', ['skip_step', 'drop_kd'])
+def test_a_loss_that_is_not_finite_on_one_rank(policy, ranks):
+    """Both ranks agree about the step, and nobody waits."""
+    first, second = (rank[policy] for rank in ranks)
+    skip = policy == 'skip_step'
+    for iteration, (a, b) in enumerate(zip(first, second, strict=True)):
+        assert a[0] == b[0] == (skip and iteration == 1)
+        for name, gradient in a[2].items():
+            assert torch.equal(gradient, b[2][name]), name
+            assert gradient.isfinite().all()
+        assert any(g.any() for g in a[2].values()) != a[0]
+    if skip:
+        assert first[1][1] == second[1][1] == ['distill.loss_skipped']
+    else:
+        assert 'distill.big.loss_big' in first[1][1]
+        assert 'distill.big.loss_off' in second[1][1]

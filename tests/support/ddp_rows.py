@@ -1,12 +1,13 @@
 """What has to be equal on several ranks and in one process: methods with state, queues and gathers.
 
 Every row trains a tiny student for some steps. A step is a list of image numbers for each rank;
-one process takes them all. Run by ``tools/dev/two_nodes.py`` and by ``test_two_nodes.py``.
+one process takes them all. Run by ``reliability/two_nodes.py`` and by ``test_ddp.py``.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
@@ -40,11 +41,16 @@ class Numbers(BaseDataset):
         return [dict(gt_label=number % 3) for number in range(IMAGES)]
 
 
-def in_order(world: int) -> list[Step]:
-    """Return steps that take the images one after the other."""
-    numbers = cycle(range(IMAGES))
+def in_order(world: int, steps: int = STEPS, images: int = IMAGES) -> list[Step]:
+    """Return steps that take the images one after the other, again and again."""
+    numbers = cycle(range(images))
     take = lambda: [next(numbers) for _ in range(PER_RANK)]  # noqa: E731
-    return [[take() for _ in range(world)] for _ in range(STEPS)]
+    return [[take() for _ in range(world)] for _ in range(steps)]
+
+
+def repeated(world: int) -> list[Step]:
+    """Return three epochs of the same two steps."""
+    return in_order(world, 6, 2 * world * PER_RANK)
 
 
 def sampled(cls: type, **kwargs: Any) -> Callable[[int], list[Step]]:
@@ -68,11 +74,12 @@ def sampled(cls: type, **kwargs: Any) -> Callable[[int], list[Step]]:
 
 @dataclass
 class Row:
-    """A task, a function that returns what is distilled, and one that returns the steps."""
+    """A task, what is distilled, the steps, and a check of what a single process found."""
 
     task: str
     distill: Callable[[Path], dict[str, Any]]
     steps: Callable[[int], list[Step]] = in_order
+    check: Callable[[list[dict]], None] = lambda steps: None
 
 
 def methods(**kwargs: Any) -> Callable[[Path], dict[str, Any]]:
@@ -86,12 +93,54 @@ def taught(task: str, **kwargs: Any) -> Callable[[Path], dict[str, Any]]:
 
 
 def mimic(task: str) -> Row:
-    """Return a row with adapters that are trained, and not in every step."""
-    logits = dict(LOGITS[task], activation='softmax', weight=0.5)
-    feature = dict(MIMIC[task], weight=dict(value=1.0, every=2))
-    return Row(task, taught(task, feature=feature, logits=logits))
+    """Return a row with adapters that are not trained in every step, and an identity mixer."""
+    # The heads' loss is a mean over all ranks' objects; the region's is one over a rank's cells.
+    heads = dict(region=dict(type='mmkd.DAM', region_weight=0.0)) if task == 'det' else {}
+    distill = taught(
+        task,
+        feature=dict(MIMIC[task], weight=dict(value=1.0, every=2), **heads),
+        late=dict(MIMIC[task], weight=dict(value=1.0, begin=3)),
+        # Softmax, as binary divergences are weighted over the whole batch.
+        logits=dict(LOGITS[task], activation='softmax', weight=0.5),
+        **(CLASSIFIERS if task == 'cls' else {}),
+    )
+    mixer = dict(type='mmkd.PatchMix', num_images=1)
+    return Row(task, lambda folder: dict(distill(folder), mixer=mixer), check=paused_and_ran)
 
 
+def paused_and_ran(steps: list[dict]) -> None:
+    """Adapters have gradients in every step, which are zero where their method pauses."""
+    feature, late = (
+        next(k for k in steps[0] if re.match(rf'distiller\.methods\.{name}\..*adapters\.', k))
+        for name in ('feature', 'late')
+    )
+    assert [bool(step[feature].any()) for step in steps] == [True, False, True, False]
+    assert [bool(step[late].any()) for step in steps] == [False, False, False, True]
+
+
+def queues_and_gradients(steps: list[dict]) -> None:
+    """All projections are trained; the queues are part of the state."""
+    assert {'pixel_queue', 'region_queue'} <= {name.rpartition('.')[2] for name in steps[0]}
+    trained = [name for name in steps[-1] if name.startswith('distiller.')]
+    assert trained and all(steps[-1][name].any() for name in trained)
+
+
+def all_predicted(steps: list[dict]) -> None:
+    """Every image has a past prediction."""
+    (table,) = (value for name, value in steps[-1].items() if name.endswith('.previous'))
+    assert table[: 2 * PER_RANK].sum(1).min() > 0.99
+
+
+# One method with branches, and one whose loss is over the images of all ranks.
+EMBEDDING = dict(module='head.fc', source='input')
+CLASSIFIERS = dict(
+    ofa=dict(
+        type='mmkd.OFA',
+        student=dict(logits='head.fc', stages=['backbone.layer3', 'backbone.layer4']),
+        teacher='head.fc',
+    ),
+    angles=dict(type='mmkd.CosPress', student=EMBEDDING, teacher=EMBEDDING),
+)
 ROWS = {
     'adapters-det': mimic('det'),
     'adapters-seg': mimic('seg'),
@@ -115,6 +164,7 @@ ROWS = {
                 pixels_per_class=4,
             ),
         ),
+        check=queues_and_gradients,
     ),
     # The heads' losses are divided by the boxes of all ranks; a region's mean is each rank's own.
     'dam-boxes': Row(
@@ -133,8 +183,12 @@ ROWS = {
                 type='mmkd.ProgressiveSelfKD', student='head.fc', num_samples=IMAGES, dtype='fp32'
             )
         ),
+        repeated,
+        all_predicted,
     ),
-    'uskd-mean': Row('cls', methods(uskd=dict(type='mmkd.USKD', student=TAPS, sync_mean=True))),
+    'uskd-mean': Row(
+        'cls', methods(uskd=dict(type='mmkd.USKD', student=TAPS, sync_mean=True)), repeated
+    ),
     'snapshot': Row('cls', methods(past=dict(type='mmkd.SnapshotSelfKD', student='head.fc'))),
     'dlb-last-batch': Row(
         'cls',
@@ -178,6 +232,7 @@ def trace(name: str, folder: Path, world: int, rank: int | None = None) -> list[
         rank: This process's, or None for one process that takes every image.
     """
     row = ROWS[name]
+    MessageHub._instance_dict.clear()  # what the row before has left
     model = make_student(row.task, **row.distill(folder))
     for module in model.modules():  # nothing that depends on the rest of a batch, or on chance
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -186,16 +241,23 @@ def trace(name: str, folder: Path, world: int, rank: int | None = None) -> list[
             module.p = 0.0
     wrapped: nn.Module = model
     if rank is not None:
+        if rank:  # DDP makes the initial weights equal, adapters included
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.add_(1.0)
         wrapped = MMDistributedDataParallel(
             model, broadcast_buffers=False, find_unused_parameters=False
         )
+        names = make_student(row.task).state_dict()
+        assert list(wrapped.state_dict()) == [f'module.{name}' for name in names]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     hub = MessageHub.get_current_instance()
-    hub.update_info('max_epochs', 2)
+    steps = row.steps(world)
+    hub.update_info('max_epochs', len(steps) // 2)
     seen = []
-    for iteration, parts in enumerate(row.steps(world)):
+    for iteration, parts in enumerate(steps):
         hub.update_info('iter', iteration)
-        hub.update_info('epoch', 2 * iteration // STEPS)
+        hub.update_info('epoch', iteration // 2)
         numbers = joined(parts) if rank is None else parts[rank]
         loss = mean_loss(wrapped(*images(model, row.task, numbers), mode='loss'))
         optimizer.zero_grad()
@@ -226,27 +288,30 @@ def mean_loss(losses: dict[str, Any]) -> torch.Tensor:
     return total + 0.0 * rest
 
 
-def compare(expected: list[dict], ranks: list[list[dict]]) -> float:
-    """Return the largest relative difference of the loss between several ranks and one process.
+def compare(name: str, expected: list[dict], ranks: list[list[dict]]) -> float:
+    """Compare what several ranks and one process found in a row.
+
+    Returns:
+        The largest relative difference of the loss.
 
     Raises:
-        AssertionError: Losses, gradients or state differ.
+        AssertionError: Gradients or state differ between two ranks; these or losses differ between
+            the ranks and one process; or the row's check fails.
     """
+    ROWS[name].check(expected)
     worst = 0.0
-    assert all(len(rank) == len(expected) == STEPS for rank in ranks)
-    for step, one in enumerate(expected):
-        several = [rank[step] for rank in ranks]
+    for step, (one, *several) in enumerate(zip(expected, *ranks, strict=True)):
         loss = torch.stack([rank['loss'] for rank in several]).mean()
         worst = max(worst, float((loss - one['loss']).abs() / one['loss'].abs().clamp_min(1e-6)))
         torch.testing.assert_close(loss, one['loss'], rtol=1e-4, atol=1e-6)
-        for name, value in one.items():
-            for rank in several:
-                if name != 'loss':
-                    torch.testing.assert_close(
-                        rank[name],
-                        value,
-                        rtol=1e-3,
-                        atol=1e-5,
-                        msg=lambda m, name=name, step=step: f'{name} in step {step}: {m}',
-                    )
+        assert all(rank.keys() == one.keys() for rank in several)
+        for key in one.keys() - {'loss'}:
+            assert all(torch.equal(several[0][key], rank[key]) for rank in several[1:]), key
+            torch.testing.assert_close(
+                several[0][key],
+                one[key],
+                rtol=1e-3,
+                atol=1e-5,
+                msg=lambda m, key=key, step=step: f'{key} in step {step}: {m}',
+            )
     return worst

@@ -1,6 +1,6 @@
 """Configs of short runs, one for each kind of state that a run has to carry on with.
 
-For kill_and_resume.py, growth.py and soak.py in tools/dev/, and for tests/test_reliability.py.
+For kill_and_resume.py, growth.py and soak.py in tests/reliability/, and for test_reliability.py.
 """
 
 from __future__ import annotations

@@ -1,16 +1,14 @@
-"""CIRKD: its terms, its queues, resuming, two processes."""
+"""CIRKD: its terms, its queues, resuming."""
 
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.logging import MessageHub
 from support.tiny_models import make_student, preprocessed, teacher_config
-from support.two_ranks import as_rank, results_of
 from support.views import built, labelled_view, random
 
 from mmkd.functional import cross_image_loss, memory_loss
@@ -198,35 +196,3 @@ def test_step_under_autocast(dtype, tmp_path):
     # For resuming only: no entry of the student's, but of the distiller's.
     assert not any('queue' in name for name in model.state_dict())
     assert 'methods.cirkd.pixel_pointer' in model.distiller.state_dict()
-
-
-def run(part: slice, batches: int = 3) -> dict:
-    """Return the queues and the gradients of the last of several iterations."""
-    method = maker(batch_weight=0.0)  # the batch term compares the images of one process
-    for i in range(batches):
-        method.zero_grad()
-        losses = step(method, seed=i, iteration=i, part=part)[0]
-        sum(losses.values()).backward()
-    return dict(method.state_dict()), [p.grad for p in method.parameters()]
-
-
-def work(rank: int, folder: Path):
-    """One of two processes, with two of the four images."""
-    return run(slice(2 * rank, 2 * rank + 2))
-
-
-@pytest.mark.ddp
-def test_two_processes_equal_one(tmp_path):
-    (state, first), (other, second) = results_of(__file__, tmp_path)
-    expected, gradients = run(slice(None))
-    assert any('queue' in name for name in expected)
-    for name, value in expected.items():
-        assert torch.equal(state[name], other[name]), name
-        torch.testing.assert_close(state[name], value)
-    for one, two, both in zip(first, second, gradients):
-        torch.testing.assert_close((one + two) / 2, both)
-        assert both.any()
-
-
-if __name__ == '__main__':
-    as_rank(work)

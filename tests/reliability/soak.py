@@ -1,11 +1,12 @@
 """Train random methods for a given time, with random kills, and look for what changes or grows.
 
 Each round draws a row of the table in tests/support/stateful.py. Most rounds kill its run one to
-four times, resume it and compare it to an undisturbed one (kill_and_resume.py);
-every --every-th trains
-it for --steps steps and measures what grows (growth.py). Checked: entries are equal bit for bit, a
-checkpoint has the keys of the plain student, the teachers' hashes have not changed, and memory and
-open files stay as they are.
+four times, resume it and compare it to an undisturbed one (kill_and_resume.py); every --every-th
+trains it for --steps steps and measures what grows (growth.py). Checked: entries are equal bit for
+bit, a checkpoint has the keys of the plain student, the teachers' hashes have not changed, and
+memory and open files do not grow.
+
+    PYTHONPATH=tests python -m reliability.soak --minutes 20
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import growth
-import kill_and_resume
 import torch
 from mmengine.logging import MMLogger
+from reliability import growth, kill_and_resume
 from support import stateful
 from support.runs import make_data
 

@@ -1,9 +1,11 @@
-"""Kill runs again and again, resume them, and compare what they end with to undisturbed runs.
+"""Kill runs again and again, resume them, and compare their results with undisturbed runs.
 
 Tiny models on generated images, real Runners in processes of their own. Each row of the table in
 tests/support/stateful.py is one kind of state. A kill is a signal from outside at a random time in
-a random iteration; the next process resumes
-from the work directory, as ``tools/train.py --resume`` does.
+a random iteration; the next process resumes from the work directory, as ``tools/train.py --resume``
+does.
+
+    PYTHONPATH=tests python -m reliability.kill_and_resume [ROWS]
 """
 
 from __future__ import annotations
@@ -23,14 +25,11 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from support import stateful
+from support.runs import make_data
 
 import mmkd  # noqa: F401
 from mmkd.models.teacher import hash_of
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'tests'))
-
-from support import stateful
-from support.runs import make_data
 
 SIGNALS = dict(KILL=signal.SIGKILL, TERM=signal.SIGTERM)
 

@@ -1,9 +1,10 @@
 """Train each kind of stateful method for some hundred steps and measure what grows.
 
-Tiny models on generated images, the table of tests/support/stateful.py, one process for each row.
-After a tenth of the steps, when caches are warm, memory
-(resident, in KiB), Python objects, tensors and
-open files are counted at equal distances; the slope is that of a straight line through the counts.
+Tiny models on generated images, the table of tests/support/stateful.py, one process per row.
+After a tenth of the steps, when caches are warm, resident memory (KiB), Python objects, tensors and
+open files are counted at equal intervals. The slope is that of a straight line through the counts.
+
+    PYTHONPATH=tests python -m reliability.growth [ROWS]
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import argparse
 import gc
 import json
 import os
-import sys
 import tempfile
 from pathlib import Path
 
@@ -21,14 +21,11 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from support import stateful
+from support.runs import make_data
 
 from mmkd.models.teacher import hash_of
 from mmkd.utils.student_config import plain_config
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'tests'))
-
-from support import stateful
-from support.runs import make_data
 
 COUNTS = 20
 

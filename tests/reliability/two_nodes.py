@@ -1,17 +1,17 @@
-"""Train tiny students on two nodes of this machine and compare with one process.
+"""Train tiny students on two nodes of this machine and compare them with one process.
 
-Two nodes are two ``torchrun`` launches, each with its own node rank and its own ranks, over gloo.
-With --netns each is in a network namespace of its own (needs root and iproute2), so that they
-reach each other only by the address of a virtual network card, as two machines do; without, both
-are on the loopback device and meet at 127.0.0.2.
+A node is a ``torchrun`` launch with its own node rank and ranks, over gloo. With --netns each node
+is in a network namespace with its own network interface (needs root and iproute2), as on two
+machines. Without it, both nodes are on the loopback device and meet at 127.0.0.2.
 
-    python tools/dev/two_nodes.py --netns
+    PYTHONPATH=tests python -m reliability.two_nodes --netns
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,43 +19,45 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
+import torch
+from mmengine.logging import MMLogger
+from support.ddp_rows import ROWS, compare, trace
+from support.ddp_works import WORKS
+
+from mmkd.cli.launch import leave_process_group
 
 NODES = 2
-TIMEOUT = 600  # seconds, for a machine that is busy with something else
+TIMEOUT = 600  # seconds, for a busy machine
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--rows', nargs='+', help='only these rows; all by default')
+    parser.add_argument('--rows', nargs='+', default=list(ROWS), help='only these rows')
     parser.add_argument('--ranks', type=int, default=2, help='ranks of each node')
     parser.add_argument('--netns', action='store_true', help='network namespaces')
-    parser.add_argument('--port', default='29511')
-    parser.add_argument('--work', help=argparse.SUPPRESS)  # a rank: where results go
+    parser.add_argument('--port', type=int, help='a free one by default')
+    parser.add_argument('--work', type=Path, help=argparse.SUPPRESS)  # a rank: where results go
     return parser.parse_args()
 
 
-def work(rows: list[str], folder: Path) -> None:
-    """Train every row as one of the ranks."""
-    import torch
-    from mmengine.logging import MMLogger
-    from support.ddp_rows import trace
-
-    from mmkd.cli.launch import leave_process_group
-
-    torch.set_num_threads(1)
+def work(names: list[str], folder: Path) -> None:
+    """Do the work of one rank: train rows of ``ROWS``, run functions of ``WORKS``."""
     MMLogger.get_instance('rank', log_level='WARNING')
     torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=TIMEOUT))
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    torch.save([trace(name, folder, world, rank) for name in rows], folder / f'rank{rank}.pt')
+    found = {
+        name: trace(name, folder, world, rank) if name in ROWS else WORKS[name](rank, folder)
+        for name in names
+    }
+    torch.save(found, folder / f'rank{rank}.pt')
     leave_process_group()
 
 
 @contextmanager
 def namespaces(enabled: bool) -> Iterator[list[tuple[list[str], dict[str, str]]]]:
-    """Yield what to put in front of each node's command, and its environment."""
+    """Yield each node's command prefix and environment."""
     if not enabled:
         yield [([], dict(GLOO_SOCKET_IFNAME='lo'))] * NODES
         return
@@ -81,7 +83,7 @@ def namespaces(enabled: bool) -> Iterator[list[tuple[list[str], dict[str, str]]]
 
 
 def address(node: int, netns: bool) -> str:
-    """Return the address at which a node is reached; TEST-NET-1 is for examples such as this."""
+    """Return a node's address; TEST-NET-1 is reserved for examples such as this."""
     return f'192.0.2.{node + 1}' if netns else '127.0.0.2'
 
 
@@ -89,10 +91,22 @@ def ip(*arguments: str) -> None:
     subprocess.run(['ip', *arguments], check=True)
 
 
-def launch(args: argparse.Namespace, rows: list[str], folder: Path) -> None:
-    """Start both nodes and wait for them."""
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(('127.0.0.1', 0))
+        return sock.getsockname()[1]
+
+
+def launch(
+    names: list[str], folder: Path, ranks: int = 1, netns: bool = False, port: int | None = None
+) -> list[dict[str, Any]]:
+    """Run both nodes; return what each rank found, by row.
+
+    Teachers have to be in the folder: ranks would write them at the same time.
+    """
     processes = []
-    with namespaces(args.netns) as nodes:
+    port = port or free_port()
+    with namespaces(netns) as nodes:
         try:
             for node, (prefix, environment) in enumerate(nodes):
                 command = [
@@ -100,56 +114,49 @@ def launch(args: argparse.Namespace, rows: list[str], folder: Path) -> None:
                     *(sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run'),
                     f'--nnodes={NODES}',
                     f'--node_rank={node}',
-                    f'--master_addr={address(0, args.netns)}',
-                    f'--master_port={args.port}',
-                    f'--nproc_per_node={args.ranks}',
-                    *(__file__, '--work', str(folder), '--rows', *rows),
+                    f'--master_addr={address(0, netns)}',
+                    f'--master_port={port}',
+                    f'--nproc_per_node={ranks}',
+                    *('-m', 'reliability.two_nodes', '--work', str(folder), '--rows', *names),
                 ]
+                paths = os.pathsep.join(str(Path(path).resolve()) for path in sys.path)
+                env = {**os.environ, 'PYTHONPATH': paths, 'OMP_NUM_THREADS': '1', **environment}
                 with open(folder / f'node{node}.log', 'w') as log:
-                    env = {**os.environ, 'OMP_NUM_THREADS': '1', **environment}
                     processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=env))
             codes = [process.wait(timeout=2 * TIMEOUT) for process in processes]
         finally:
             for process in processes:
                 process.terminate()
                 process.wait()
-    if any(codes):
-        logs = [(folder / f'node{node}.log').read_text()[-4000:] for node in range(NODES)]
-        sys.exit('\n'.join(['a node failed', *logs]))
+    logs = [(folder / f'node{node}.log').read_text()[-4000:] for node in range(NODES)]
+    assert not any(codes), '\n'.join(['a node failed', *logs])
+    return [torch.load(folder / f'rank{rank}.pt') for rank in range(NODES * ranks)]
 
 
 def main() -> None:
     """Compare every row."""
     args = parse_args()
-    if args.work:
-        work(args.rows, Path(args.work))
-        return
-    import torch
-    from mmengine.logging import MMLogger
-    from support.ddp_rows import ROWS, compare, trace
-
     torch.set_num_threads(1)
+    if args.work:
+        work(args.rows, args.work)
+        return
     MMLogger.get_instance('one process', log_level='WARNING')
-    rows = args.rows or list(ROWS)
-    world = NODES * args.ranks
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # One process first: it makes the teachers that the ranks read.
-        expected = {row: trace(row, folder, world) for row in rows}
-        launch(args, rows, folder)
-        ranks = [torch.load(folder / f'rank{rank}.pt') for rank in range(world)]
+        # The single process writes the teachers that the ranks read.
+        expected = {row: trace(row, folder, NODES * args.ranks) for row in args.rows}
+        ranks = launch(args.rows, folder, args.ranks, args.netns, args.port)
     failed = []
-    for index, row in enumerate(rows):
+    for row in args.rows:
         try:
-            worst = compare(expected[row], [rank[index] for rank in ranks])
+            worst = compare(row, expected[row], [rank[row] for rank in ranks])
             print(f'{row:26} equal; the loss differs by {worst:.1e} at most')
         except AssertionError as error:
             failed.append(row)
             print(f'{row:26} DIFFERS: {error}')
     where = 'network namespaces' if args.netns else 'the loopback device'
-    print(
-        f'{NODES} nodes of {args.ranks} ranks on {where}: {len(rows) - len(failed)} of {len(rows)}'
-    )
+    equal = len(args.rows) - len(failed)
+    print(f'{NODES} nodes of {args.ranks} ranks on {where}: {equal} of {len(args.rows)}')
     sys.exit(bool(failed))
 
 
