@@ -59,7 +59,7 @@ class DLB(Method):
         self._logits: Tensor | None = None  # (n, K)
         self._first = False  # whether they are those of the run's first iteration
         if self.schedule.every > 1:
-            raise ConfigError('every', 'DLB remembers the iteration before: use it in all')
+            raise ConfigError('weight.every', 'DLB compares successive iterations: must be 1')
         if not self.tau > 0:
             raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
 

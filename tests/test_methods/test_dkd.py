@@ -57,7 +57,7 @@ def test_mixed_images():
 
 def test_warm_up():
     """min(e / 20, 1) at the end of epoch e, here of 7 iterations."""
-    schedule = Schedule.parse(1.0, 'weight', warmup_iters=20 * 7)
+    schedule = Schedule.parse(dict(value=1.0, warmup_iters=20 * 7))
     for epoch in range(1, 31):
         assert schedule.at(7 * epoch - 1) == pytest.approx(min(epoch / 20, 1))
         assert schedule.at(7 * epoch) >= min(epoch / 20, 1)
@@ -67,7 +67,7 @@ def test_the_warm_up_scales_both_terms(tmp_path):
     model = make_student(
         'cls',
         teacher=teacher_config('cls', tmp_path),
-        methods=dict(m=dict(type='mmkd.DKD', warmup_iters=10, **TAPS)),
+        methods=dict(m=dict(type='mmkd.DKD', weight=dict(value=1.0, warmup_iters=10), **TAPS)),
     ).eval()
     inputs, samples = preprocessed(model, 'cls')
     seen = []

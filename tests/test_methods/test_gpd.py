@@ -143,7 +143,7 @@ def test_steps_of_a_student(mixer, dtype, tmp_path):
         (dict(static=dict(LOGITS, weight=dict(value=1.0, end=5))), r'methods\.gpd\.static\.weight'),
         (
             dict(static=dict(type='mmkd.FeatureMimic', student='backbone', teacher='backbone')),
-            r'methods\.gpd\.static: is a method on the logits; this one has parameters',
+            r'methods\.gpd\.static: must be a method without parameters',
         ),
     ],
 )

@@ -28,9 +28,9 @@ def checked(student, teacher, loss: dict | None = None, **kwargs) -> MixKD:
     """Return a method that knows the head of a student, as the distiller makes it."""
     model = model_config('cls')
     model['head']['loss'] = loss or dict(type='CrossEntropyLoss')
-    method = built(MixKD(**TAPS, **kwargs), student, teacher)
-    method.check(build(model, 'mmpretrain'), None)
-    return method
+    method = MixKD(**TAPS, **kwargs)
+    method.build(build(model, 'mmpretrain'), student, teacher, {})
+    return method.double()
 
 
 @pytest.mark.parametrize('soft', [False, True])
@@ -189,6 +189,5 @@ def test_bad_arguments(arguments, key, tmp_path):
 def test_a_student_without_a_class_loss_is_refused():
     """A detector, or a head whose loss is not one function of its logits."""
     rows = [random(2, 4)]
-    method = built(MixKD(**TAPS), rows, rows)
     with pytest.raises(ConfigError, match=r'head\.loss_module'):
-        method.check(nn.Sequential(), None)
+        MixKD(**TAPS).build(nn.Sequential(), rows, rows, {})

@@ -14,19 +14,17 @@ from mmkd.utils import ConfigError, progress
 
 
 def values(iterations: int, max_iters: int | None = None, **kwargs) -> list[float]:
-    schedule = Schedule.parse(kwargs, 'weight')
+    schedule = Schedule.parse(kwargs)
     return [schedule.at(i, max_iters) for i in range(iterations)]
 
 
 def test_constant():
     assert values(3, value=2) == [2.0, 2.0, 2.0]
-    assert Schedule.parse(0.5, 'w').at(7) == 0.5
+    assert Schedule.parse(0.5).at(7) == 0.5
 
 
 def test_warmup_is_linear_and_ends_at_the_value():
     assert values(6, value=2.0, warmup_iters=4) == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
-    assert Schedule.parse(2.0, 'w', warmup_iters=4).at(1) == 1.0
-    assert Schedule.parse(dict(value=2.0, warmup_iters=2), 'w', warmup_iters=4).at(1) == 2.0
 
 
 def test_begin_and_end():
@@ -39,20 +37,25 @@ def test_every():
     assert values(5, value=1.0, every=2, begin=1) == [0, 1.0, 0, 1.0, 0]
 
 
-def test_every_beside_the_weight_of_a_method():
-    assert [Schedule.parse(2.0, 'w', every=2).at(i) for i in range(4)] == [2.0, 0, 2.0, 0]
-    inner = Schedule.parse(dict(value=2.0, every=3), 'w', every=2)  # as for warmup_iters
+def test_every_and_warmup_beside_the_weight_are_deprecated():
+    with pytest.warns(FutureWarning, match=r'warmup_iters=4 is deprecated .* use weight=dict\('):
+        assert Schedule.parse(2.0, warmup_iters=4).at(1) == 1.0
+    with pytest.warns(FutureWarning, match=r'every=2 is deprecated .* use weight=dict\('):
+        assert [Schedule.parse(2.0, every=2).at(i) for i in range(4)] == [2.0, 0, 2.0, 0]
+    with pytest.warns(FutureWarning):  # what stands in the dict counts
+        assert Schedule.parse(dict(value=2.0, warmup_iters=2), warmup_iters=4).at(1) == 2.0
+    with pytest.warns(FutureWarning):
+        inner = Schedule.parse(dict(value=2.0, every=3), every=2)
     assert [inner.at(i) for i in range(4)] == [2.0, 0, 0, 2.0]
-    with pytest.raises(ConfigError, match=r'w\.every'):
-        Schedule.parse(2.0, 'w', every=0)
+    with pytest.warns(FutureWarning), pytest.raises(ConfigError, match=r'^every: must be'):
+        Schedule.parse(2.0, every=0)
 
 
 def test_dlb_refuses_to_leave_iterations_out():
     """It compares to the iteration before, so it would find another one."""
     DLB('head.fc')
-    for kwargs in (dict(every=2), dict(weight=dict(value=1.0, every=2))):
-        with pytest.raises(ConfigError, match=r'methods\.a\.every'):
-            DLB('head.fc', **kwargs)
+    with pytest.raises(ConfigError, match=r'^weight\.every: '):
+        DLB('head.fc', weight=dict(value=1.0, every=2))
 
 
 @pytest.mark.parametrize('decay', ['linear', 'cosine'])
@@ -95,13 +98,13 @@ def test_decay_without_end_falls_over_the_whole_training():
     ids=str,
 )
 def test_refused(weight):
-    with pytest.raises(ConfigError, match=r'^methods\.a\.weight'):
-        Schedule.parse(weight, 'methods.a.weight')
+    with pytest.raises(ConfigError, match=r'^weight'):
+        Schedule.parse(weight)
 
 
 def test_nearest_key_is_named():
     with pytest.raises(ConfigError, match='warmup_iters'):
-        Schedule.parse(dict(value=1.0, warmup_iter=3), 'w')
+        Schedule.parse(dict(value=1.0, warmup_iter=3))
 
 
 def test_the_distiller_reads_the_runners_iteration():
