@@ -142,9 +142,7 @@ def read(method: Any, side: str, model: nn.Module, features: list[Tensor]) -> di
     """Return what a method's taps read of a head, as the distiller gathers it."""
     taps = getattr(method, f'{side}_taps')
     reader = TapReader(model, {tap: 'key' for kept in taps.values() for tap in kept})
-    with reader.open(model):
-        model.bbox_head(features)
-    taken = reader.take()
+    _, taken = reader.read(model, features, None, run=lambda x, samples: model.bbox_head(x))
     return {name: [t for tap in kept for t in taken[tap]] for name, kept in taps.items()}
 
 

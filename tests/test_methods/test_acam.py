@@ -261,7 +261,7 @@ def test_auto_pools_large_maps_and_says_so_once(monkeypatch):
     assert method.pool_factor(0, (200, 336)) == 4
     ((level, text),) = messages
     assert level == logging.WARNING
-    assert text.startswith('pool: level 0 has 200×336 = 67200 cells')
+    assert text.startswith('ACAM.pool: level 0 has 200×336 = 67200 cells')
     assert acam(maps, maps, pool=1).pool_factor(0, (200, 336)) == 1
     assert len(messages) == 1
 

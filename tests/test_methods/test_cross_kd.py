@@ -250,7 +250,7 @@ def test_another_head_is_described_by_a_dict():
     ],
 )
 def test_bad_arguments(key, arguments):
-    with pytest.raises(ConfigError, match=rf'^m\.{key}:'):
+    with pytest.raises(ConfigError, match=rf'^{key}:'):
         CrossKD(**arguments)
 
 

@@ -17,6 +17,7 @@ from torch import nn
 from mmkd.functional import OPERATIONS, augment, relaxed_bernoulli, relaxed_choice
 from mmkd.methods import CWD, FeatureMimic
 from mmkd.methods.dafa import Draws, Policy
+from mmkd.methods.plugins import build_method
 from mmkd.models import SideLearner
 from mmkd.utils import ConfigError
 
@@ -41,9 +42,10 @@ def maps(seed: int = 0) -> list[torch.Tensor]:
 
 def wrapped(method: type = FeatureMimic, **refine: Any) -> Any:
     """Return a built method with DAFA, in fp64."""
-    made = method('a', 'b', refine=dict(type='mmkd.DAFA', **refine))
+    refine = dict(type='mmkd.DAFA', **refine)
+    config = dict(type=f'mmkd.{method.__name__}', student='a', teacher='b', refine=refine)
+    made = build_method(config, 'm')
     made.build(nn.Module(), maps(), maps(1), {})
-    made.build_plugins(torch.nn.Identity(), maps(), maps(1), plain_view(4))
     for learner in made.modules():
         if isinstance(learner, SideLearner):
             learner.module.double()
@@ -139,8 +141,8 @@ def test_a_step_descends_the_methods_loss_and_the_prior():
     learner = method.plugins['refine'].learner
     before = {k: v.clone() for k, v in learner.module.state_dict().items()}
     twin = Policy(tuple(OPERATIONS), 0.5, 0.4, 1.0).double()
-    draws = Draws(4, len(twin.pairs), 'refine')
-    loss = method(student, twin(teacher, draws), plain_view(4))['cwd']
+    draws = Draws(4, len(twin.pairs), method.plugins['refine'].key)
+    loss = method.method(student, twin(teacher, draws), plain_view(4))['cwd']
     objective = loss / loss.detach() + 0.3 * twin.strength()
     gradients = torch.autograd.grad(objective, list(twin.parameters()))
     method.compute(student, teacher, plain_view(4))['cwd'].backward()
@@ -150,7 +152,7 @@ def test_a_step_descends_the_methods_loss_and_the_prior():
     # The student's gradient is that of the loss on what was drawn with the new values.
     augmented = learner.module.sampled(teacher, draws, learner.module.state_dict())
     twins = [x.detach().requires_grad_() for x in student]
-    method(twins, augmented, plain_view(4))['cwd'].backward()
+    method.method(twins, augmented, plain_view(4))['cwd'].backward()
     for a, e in zip(student, twins, strict=True):
         torch.testing.assert_close(a.grad, e.grad)
     moved = learner.module.logits.detach().clone()
@@ -222,13 +224,19 @@ def entries(state: dict) -> dict[str, torch.Tensor]:
     return flat
 
 
+def unwrapped(name: str) -> str:
+    """Return a name as it is without the composite of a method and its plug-ins."""
+    return name.replace('.method.', '.')
+
+
 @pytest.mark.slow
 def test_frozen_at_identity_equals_plain_kd_bit_for_bit(shapes, tmp_path):
     states = []
     for name, refine in (('plain', None), ('frozen', FROZEN)):
         cfg = distill('det', tmp_path, refine)
         run = train(run_config('det', shapes, tmp_path / name, cfg, epochs=1))
-        states.append({**run.model.state_dict(), **run.model.distiller.state_dict()})
+        state = {**run.model.state_dict(), **run.model.distiller.state_dict()}
+        states.append({unwrapped(name): value for name, value in state.items()})
     plain, frozen = states
     assert all(torch.equal(value, frozen[name]) for name, value in plain.items())
     learner = 'methods.feature.plugins.refine.learner._extra_state'
@@ -266,15 +274,16 @@ def test_resuming_equals_not_having_stopped(shapes, tmp_path):
 def test_a_students_file_and_its_parameters_know_nothing_of_it(tmp_path):
     model = make_student('cls', **distill('cls', tmp_path, dict(type='mmkd.DAFA')))
     without = make_student('cls', **distill('cls', tmp_path, None))
-    assert {n for n, _ in model.named_parameters()} == {n for n, _ in without.named_parameters()}
+    names = {n for n, _ in without.named_parameters()}
+    assert {unwrapped(n) for n, _ in model.named_parameters()} == names
     inputs, samples = preprocessed(model, 'cls')
     for _ in range(2):
         model(inputs, samples, mode='loss')
-    assert {n for n, _ in model.named_parameters()} == {n for n, _ in without.named_parameters()}
+    assert {unwrapped(n) for n, _ in model.named_parameters()} == names
     assert list(model.state_dict()) == list(make_student('cls').state_dict())
     state = model.distiller.state_dict()
     extra = {'methods.feature.plugins.refine.learner._extra_state'}
-    assert set(state) - set(without.distiller.state_dict()) == extra
+    assert set(map(unwrapped, state)) - set(without.distiller.state_dict()) == extra
 
 
 @pytest.mark.parametrize('task', TASKS)
@@ -310,10 +319,11 @@ def test_in_a_part_of_another_method_and_on_mixed_images(tmp_path):
 def test_mixed_maps_are_what_is_augmented():
     method, view = wrapped(probability=1.0, optimizer=None), mixed_view(4)
     student, teacher = maps(), maps(1)
-    found = method.plugins['refine'](method, student, [view.simulate(t) for t in teacher], view)
-    expected = method(student, found, view)['mimic']
+    inner = method.method
+    found = method.plugins['refine'](inner, student, [view.simulate(t) for t in teacher], view)
+    expected = inner(student, found, view)['mimic']
     torch.testing.assert_close(method.compute(student, teacher, view)['mimic'], expected)
-    assert not torch.allclose(expected, method(student, teacher, view)['mimic'])
+    assert not torch.allclose(expected, inner(student, teacher, view)['mimic'])
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from mmkd.functional import (
 )
 from mmkd.methods import PKD, FeatureMimic
 from mmkd.methods.dam import DAM
+from mmkd.methods.plugins import build_method
 from mmkd.mixers import View
 from mmkd.utils import ConfigError
 
@@ -47,10 +48,11 @@ def maps(channels: int, seed: int = 0) -> list[torch.Tensor]:
 def wrapped(method: type = FeatureMimic, channels: int = 4, **region: Any) -> Any:
     """Return a built method with DAM, in fp64."""
     torch.manual_seed(0)
-    made = method('a', 'b', region=dict(type='mmkd.DAM', channels=8, **region))
-    made.build(nn.Module(), maps(channels), maps(4), {})
+    region = dict(type='mmkd.DAM', channels=8, **region)
+    config = dict(type=f'mmkd.{method.__name__}', student='a', teacher='b', region=region)
+    made = build_method(config, 'm')
     probes = [[x.float() for x in side] for side in (maps(channels), maps(4))]
-    made.build_plugins(DETECTOR, *probes, view_of())
+    made.build(DETECTOR, *probes, {})
     return made.double()
 
 
@@ -82,7 +84,7 @@ def test_losses_equal_loops(method, area):
     made = wrapped(method, channels=3, area=area, peaks=3, region_weight=2.0, head_weight=0.25)
     student, teacher = maps(3), maps(4, seed=5)
     losses = made.compute(student, teacher, view_of())
-    plain = made(student, teacher, view_of())
+    plain = made.method(student, teacher, view_of())
     region = dam = 0.0
     with torch.no_grad():
         pairs = made.compared(student, teacher, view_of())
@@ -247,5 +249,5 @@ def test_needs_boxes_in_every_step(tmp_path):
         methods=dict(m=dict(MIMIC['cls'], region=dict(type='mmkd.DAM', num_classes=5))),
     )
     inputs, samples = preprocessed(model, 'cls')
-    with pytest.raises(ConfigError, match=r'region: needs boxes'):
+    with pytest.raises(ConfigError, match=r'methods\.m: needs boxes'):
         model(inputs, samples, mode='loss')

@@ -61,7 +61,7 @@ def test_interpolation_is_announced_once_for_each_level_that_needs_it(monkeypatc
     student, teacher = [random(2, 3, 4, 4), random(2, 3, 2, 2)], [random(2, 3, 8, 6)]
     built(FeatureMimic('a', 'b'), student, [*teacher, random(2, 3, 2, 2)])
     assert len(said) == 1
-    assert 'methods.m' in said[0] and '(4, 4)' in said[0] and '(8, 6)' in said[0]
+    assert 'FeatureMimic' in said[0] and '(4, 4)' in said[0] and '(8, 6)' in said[0]
 
 
 def test_normalized_mimic():

@@ -302,7 +302,7 @@ def test_a_segmenter_has_no_boxes(tmp_path):
         methods=dict(m=dict(type='mmkd.FGD', student='backbone', teacher='backbone')),
     )
     inputs, samples = preprocessed(model, 'seg')
-    with pytest.raises(ConfigError, match=r'type.*boxes'):
+    with pytest.raises(ConfigError, match=r'methods\.m: .*boxes'):
         model(inputs, samples, mode='loss')
 
 
