@@ -137,5 +137,5 @@ def test_no_gradient_path(tmp_path):
     )
     model.backbone.requires_grad_(False)
     model.distiller.first_step = FirstStep()
-    with pytest.raises(ConfigError, match=rf'^{METHODS}\.low: .*no gradient on the student'):
+    with pytest.raises(ConfigError, match=rf'^{METHODS}\.low: .*no gradient to the student'):
         losses_of(model, *preprocessed(model, 'det'))

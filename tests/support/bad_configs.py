@@ -83,7 +83,7 @@ AT_BUILD: dict[str, tuple[Callable[[dict, Path], None], str, str]] = {
     ),
     'config broken': (broken_config, f'{TEACHER}.config', 'cannot read'),
     'config without model': (put('teacher.config', dict(a=1)), f'{TEACHER}.config', 'no `model`'),
-    'precision': (put('teacher.precision', 'int8'), f'{TEACHER}.precision', 'fp32, bf16, fp16'),
+    'precision': (put('teacher.precision', 'int8'), f'{TEACHER}.precision', 'fp32.*bf16.*fp16'),
     'teacher argument': (
         put('teacher.checkpoints', 'x.pth'),
         f'{TEACHER}.checkpoints',
@@ -110,12 +110,12 @@ AT_BUILD: dict[str, tuple[Callable[[dict, Path], None], str, str]] = {
     'never called': (
         put('methods.logits.student', 'bbox_head.loss_cls'),
         f'{METHODS}.logits.student',
-        'was not called',
+        'is not called',
     ),
     'never called in the teacher': (
         put('methods.logits.teacher', 'bbox_head.loss_bbox'),
         f'{METHODS}.logits.teacher',
-        'was not called.*list_taps',
+        'is not called.*list_taps',
     ),
     'overwritten in place': (
         put('methods.feature.student', 'backbone.bn1'),

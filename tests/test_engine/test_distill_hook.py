@@ -19,6 +19,7 @@ from support.tiny_models import (
 )
 
 from mmkd.engine import DistillHook
+from mmkd.models import distilled
 from mmkd.models.first_step import FirstStep
 
 
@@ -100,15 +101,16 @@ def test_warnings_for_weights_that_are_off(tmp_path):
 def test_renormalised_teachers_and_inherited_parts_are_mentioned(tmp_path):
     other = dict(type='ClsDataPreprocessor', mean=[1.0] * 3, std=[2.0] * 3, to_rgb=True)
     distill = distill_of('cls', tmp_path, feature=MIMIC['cls'])
-    assert 're-normalised' not in observed('cls', distill)[2]
+    assert 're-normalized' not in observed('cls', distill)[2]
     distill['teacher']['config']['model']['data_preprocessor'] = other
     distill['inherit'] = ('head',)
-    model = make_student('cls', **distill)
+    model = distilled(make_student('cls'), **distill)
     model.distiller.first_step = FirstStep()
     model.distiller.inherit_weights(model)
+    assert not model.distiller._inheritable  # or the teacher's fp32 weights would stay in memory
     losses_of(model, *preprocessed(model, 'cls'))
     report = model.distiller.first_step.report(model.distiller.teachers)
-    assert 're-normalised' in report
+    assert 're-normalized' in report
     assert 'inherited 1 of 2 entries of head from the teacher' in report
 
 

@@ -18,9 +18,17 @@ from support.tiny_models import (
 from torch import nn
 
 from mmkd.models import Teacher
-from mmkd.models.compiling import compile_between, whole_pieces
 from mmkd.models.fusion import conv_bn_pairs, fuse
-from mmkd.models.speed import Form, Trial, fastest, forms_for, largest_error, try_forms
+from mmkd.models.speed import (
+    Form,
+    Trial,
+    compile_between,
+    fastest,
+    forms_for,
+    largest_error,
+    try_forms,
+    whole_pieces,
+)
 from mmkd.taps import Tap, probe_batch
 from mmkd.utils import ConfigError
 
@@ -54,7 +62,9 @@ def teacher_of(folder, taps, task='cls', **keys):
 def said(monkeypatch):
     """Return the list of what the teacher logs."""
     texts = []
-    monkeypatch.setattr('mmkd.models.teacher.print_log', lambda text, **_: texts.append(text))
+    for module in ('teacher', 'fusion'):
+        name = f'mmkd.models.{module}.print_log'
+        monkeypatch.setattr(name, lambda text, **_: texts.append(text))
     return texts
 
 
@@ -166,7 +176,7 @@ def test_fusion_that_is_not_exact_is_undone_and_said(tmp_path, said):
         inputs, samples = probe_batch(teacher.model, (64, 64))
         teacher.probe(inputs, samples)
         assert bool(teacher.fused) != bent
-        assert any('fuse_conv_bn: folded' in text for text in said) == bent
+        assert any('fuse_conv_bn: folding' in text for text in said) == bent
     assert isinstance(teacher.model.backbone.bn1, nn.BatchNorm2d)
 
 

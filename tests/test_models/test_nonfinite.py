@@ -120,7 +120,7 @@ def test_without_the_method_at_fault(task, tmp_path):
             sum(v) if isinstance(v, list) else v for k, v in losses.items() if 'loss' in k
         ).backward()
         gradients.append({k: p.grad for k, p in student.named_parameters()})
-    assert 'distill.big.loss_big' not in model.distiller._unused({})
+    assert 'distill.big.loss_big' not in model.distiller._zero_losses({})
     first, second = gradients
     assert all(value is not None and value.isfinite().all() for value in first.values())
     assert all(torch.equal(value, first[name]) for name, value in second.items())
@@ -139,7 +139,7 @@ def test_patience_ends(tmp_path, monkeypatch):
         MessageHub.get_current_instance().update_info('iter', iteration)
         model(*batch, mode='loss')
     MessageHub.get_current_instance().update_info('iter', 5)
-    with pytest.raises(NonFiniteError, match='3 steps in a row'):
+    with pytest.raises(NonFiniteError, match='3 consecutive steps'):
         model(*batch, mode='loss')
 
 

@@ -37,7 +37,7 @@ class Gain(nn.Module):
 class Stretch(Method):
     """A method with a learner that moves the student's map towards 1 by a gain."""
 
-    def build(self, student: Any, teacher: Any, teachers: Any) -> None:
+    def build(self, model: Any, student: Any, teacher: Any, teachers: Any) -> None:
         self.learner = SideLearner(Gain(student[0].shape[1]), ADAM, dict(gain=(0.5, 1.5)))
 
     def forward(self, student: Any, teacher: Any, view: Any) -> dict[str, torch.Tensor]:

@@ -50,10 +50,16 @@ def taps_of(config, levels=None):
 def read(config, levels=None, model=None):
     model = model or Model()
     reader = TapReader(model, taps_of(config, levels))
-    with reader.open(model):
-        model(torch.randn(2, 3, 8, 8))
-    reader.measured()
-    return reader.take(), model
+    return run(reader, model), model
+
+
+def run(reader, model, passes=1, stop=False, inputs=None):
+    def call(inputs, samples):
+        for _ in range(passes):
+            model(inputs)
+
+    inputs = torch.randn(2, 3, 8, 8) if inputs is None else inputs
+    return reader.read(model, inputs, None, run=call, stop=stop)[1]
 
 
 def shapes(taken):
@@ -105,13 +111,16 @@ def test_nothing_is_left_behind():
     """No hooks and no tensors after a step, nor after an exception."""
     model = Model()
     reader = TapReader(model, taps_of(['stem', 'neck', dict(module='head', source='input')]))
-    with reader.open(model):
+
+    def hooked(inputs, samples):
         assert model.stem._forward_hooks and model.head._forward_pre_hooks
-        model(torch.randn(2, 3, 8, 8))
-    reader.take()
+        return model(inputs)
+
+    output, _ = reader.read(model, torch.randn(2, 3, 8, 8), None, run=hooked)
+    assert output is not None
     assert reader._records == {}
-    with pytest.raises(ZeroDivisionError), reader.open(model):
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        reader.read(model, None, None, run=lambda inputs, samples: 1 / 0)
     for module in model.modules():
         assert not module._forward_hooks and not module._forward_pre_hooks
 
@@ -120,28 +129,20 @@ def test_stops_behind_the_deepest_tap():
     model = Model()
     reader = TapReader(model, taps_of(['stem', 'neck']))
     x = torch.randn(2, 3, 8, 8)
-    with reader.open(model, stop=True):
-        model(x)  # calls are not known yet: to the end
-    reader.measured()
-    full = reader.take()
+    full = run(reader, model, stop=True, inputs=x)  # the first pass goes to the end
     assert model.log[-1] == 'end'
     model.log.clear()
     model.eval()
-    with reader.open(model, stop=True):
-        model(x)
+    again = run(reader, model, stop=True, inputs=x)
     assert model.log == ['stem', 'levels', 'neck']
-    assert shapes(reader.take()) == shapes(full)
+    assert shapes(again) == shapes(full)
 
 
 def test_stops_after_the_last_call_of_a_shared_head():
     model = Model()
     reader = TapReader(model, taps_of('head'))
     for _ in range(2):
-        with reader.open(model, stop=True):
-            model(torch.randn(2, 3, 8, 8))
-        if reader.calls is None:
-            reader.measured()
-        (kept,) = reader.take().values()
+        (kept,) = run(reader, model, stop=True).values()
         assert len(kept) == 2
     assert model.log.count('end') == 1
 
@@ -158,9 +159,7 @@ def test_a_clone_survives_what_overwrites_it():
     model = Model().eval()
     inputs = torch.randn(2, 3, 8, 8)
     reader = TapReader(model, taps_of(dict(module='bn', clone=True)))
-    with reader.open(model):
-        model(inputs)
-    (kept,) = reader.take().values()
+    (kept,) = run(reader, model, inputs=inputs).values()
     torch.testing.assert_close(kept[0], model.bn(model.stem(inputs)))
     assert kept[0].min() < 0 and kept[0].requires_grad
 
@@ -183,7 +182,7 @@ def test_modules_that_cannot_be_read(config, message):
 @pytest.mark.parametrize(
     ('config', 'levels', 'message'),
     [
-        ('unused', None, 'was not called'),
+        ('unused', None, 'is not called'),
         ('neck', (2,), 'level 2 is out of range.*levels go from 0 to 1'),
         ('neck', (-3,), 'level -3 is out of range'),
         ('stem', (1,), 'level 1 is out of range'),
@@ -222,15 +221,9 @@ def test_no_taps(config):
 def test_calls_that_vary_are_noticed():
     model = Model()
     reader = TapReader(model, taps_of('stem'))
-    with reader.open(model):
-        model(torch.randn(2, 3, 8, 8))
-    reader.measured()
-    reader.take()
-    with reader.open(model):
-        model(torch.randn(2, 3, 8, 8))
-        model(torch.randn(2, 3, 8, 8))
+    run(reader, model)
     with pytest.raises(RuntimeError, match="'stem' was called 2 times in this step and 1"):
-        reader.take()
+        run(reader, model, passes=2)
 
 
 def test_modules_are_looked_up_in_every_pass():
@@ -239,9 +232,7 @@ def test_modules_are_looked_up_in_every_pass():
     reader = TapReader(model, taps_of('bn'))
     model.bn = nn.BatchNorm2d(4)
     model.relu = nn.ReLU()
-    with reader.open(model):
-        model(torch.randn(2, 3, 8, 8))
-    assert shapes(reader.take()) == {'bn': [(2, 4, 8, 8)]}
+    assert shapes(run(reader, model)) == {'bn': [(2, 4, 8, 8)]}
 
 
 @pytest.mark.parametrize('extra', [0, 1, 2])

@@ -8,7 +8,7 @@ from pebbles.registry import MODELS
 class Edges(Method):
     """Pull the differences of neighbouring cells of a map towards the teacher's."""
 
-    def build(self, student, teacher, teachers):
+    def build(self, model, student, teacher, teachers):
         self.adapters = self.build_adapters(student, teacher)
 
     def forward(self, student, teacher, view):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from support.tiny_models import LOGITS, MIMIC, losses_of, make_student, preprocessed, teacher_config
 
-from mmkd.models.overlap import SideStream, run_teachers
+from mmkd.models.speed import TeacherStream
 from mmkd.taps import Tap
 
 
@@ -49,17 +49,29 @@ class FakeCuda:
         return SimpleNamespace(device='cuda:0', is_cuda=True, record_stream=record_stream)
 
 
+class Stub:
+    """A teacher that notes on which stream it runs."""
+
+    key = 'key'
+
+    def __init__(self, cuda, name, overlap):
+        self.cuda, self.name, self.overlap = cuda, name, overlap
+
+    def __call__(self, inputs, samples):
+        self.cuda.log.append(f'{self.name} on {self.cuda.now.name}')
+        return {Tap(self.name): [self.cuda.tensor('tap')]}
+
+
 def test_the_order_of_waiting():
     cuda = FakeCuda()
-    side = SideStream(cuda)
+    stream = TeacherStream(cuda)
+    teacher = Stub(cuda, 'teacher', True)
     for _ in range(2):
         cuda.log.clear()
-        taps = side.start(
-            lambda: cuda.log.append(f'teacher on {cuda.now.name}') or [cuda.tensor('tap')],
-            cuda.tensor('inputs'),
-        )
+        stream.run(teacher, cuda.tensor('inputs'), None)
         cuda.log.append(f'student on {cuda.now.name}')
-        side.join(taps)
+        stream.join()
+        stream.join()  # nothing is pending any more
         assert cuda.log == [
             'side waits for main',
             'teacher on side',
@@ -69,27 +81,17 @@ def test_the_order_of_waiting():
             'tap is used on main',
         ]
     assert cuda.made == 1
-    twin = copy.deepcopy(side)
-    assert twin is not side and twin._stream is None
+    twin = copy.deepcopy(stream)
+    assert twin is not stream and twin._stream is None
 
 
-def test_only_the_teachers_that_want_it_run_beside():
+def test_only_overlapping_teachers_run_on_the_stream():
     cuda = FakeCuda()
-    taps = {name: Tap(name) for name in 'ab'}
-
-    class Stub:
-        key = 'key'
-
-        def __init__(self, name, overlap):
-            self.name, self.overlap = name, overlap
-
-        def __call__(self, inputs, samples):
-            cuda.log.append(f'{self.name} on {cuda.now.name}')
-            return {taps[self.name]: [self.name]}
-
-    teachers = [Stub('a', True), Stub('b', False)]
-    read, beside = run_teachers(teachers, cuda.tensor('inputs'), None, SideStream(cuda))
-    assert read == {taps['a']: ['a'], taps['b']: ['b']} and beside == ['a']
+    stream = TeacherStream(cuda)
+    for name, overlap in (('a', True), ('b', False)):
+        found = stream.run(Stub(cuda, name, overlap), cuda.tensor('inputs'), None)
+        assert list(found) == [Tap(name)]
+    assert len(stream._pending) == 1
     assert [line for line in cuda.log if ' on ' in line and 'used' not in line] == [
         'a on side',
         'b on main',
@@ -98,7 +100,7 @@ def test_only_the_teachers_that_want_it_run_beside():
 
 def test_ignored_on_a_cpu_and_said_once(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr('mmkd.models.overlap.print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr('mmkd.models.speed.print_log', lambda text, **_: said.append(text))
     config = teacher_config('cls', tmp_path)
     methods = dict(feature=MIMIC['cls'])
     expected = None
