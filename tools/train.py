@@ -15,7 +15,7 @@ from mmkd.cli.launch import (
 )
 from mmkd.cli.preflight import check_inputs, explained
 from mmkd.engine import SafeCheckpointHook
-from mmkd.engine.continuing import shield_workers
+from mmkd.engine.resume import shield_workers
 
 
 def parse_args() -> argparse.Namespace:

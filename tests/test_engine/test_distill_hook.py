@@ -98,7 +98,7 @@ def test_warnings_for_weights_that_are_off(tmp_path):
     assert 'WARNING' not in report
 
 
-def test_renormalised_teachers_and_inherited_parts_are_mentioned(tmp_path):
+def test_renormalized_teachers_and_inherited_parts_are_mentioned(tmp_path):
     other = dict(type='ClsDataPreprocessor', mean=[1.0] * 3, std=[2.0] * 3, to_rgb=True)
     distill = distill_of('cls', tmp_path, feature=MIMIC['cls'])
     assert 're-normalized' not in observed('cls', distill)[2]

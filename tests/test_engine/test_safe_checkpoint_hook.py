@@ -12,10 +12,10 @@ from mmengine.runner import CheckpointLoader, Runner
 from support.runs import evaluation
 from support.stateful import config
 from test_checkpoint import BEST, Count, everything
-from test_engine.test_files import small_disk
+from test_engine.test_resume import small_disk
 
 from mmkd.cli.launch import save_safely
-from mmkd.engine.files import fault_of
+from mmkd.engine.resume import find_fault
 from mmkd.utils import ConfigError, Interrupted, plain_config
 from mmkd.utils.checkpoints import weights_only
 
@@ -97,7 +97,7 @@ def test_a_full_disk_and_a_truncated_file(shapes, tmp_path, caplog):
     fill.disk.__exit__(None, None, None)
     folder = tmp_path / 'cut'
     assert [p.name for p in folder.glob('*.pth')] == ['epoch_1.pth']
-    assert fault_of(folder / 'epoch_1.pth') is None
+    assert find_fault(folder / 'epoch_1.pth') is None
     # And mmengine would have taken this one.
     (folder / 'epoch_2.pth').write_bytes((folder / 'epoch_1.pth').read_bytes()[:5000])
     (folder / 'last_checkpoint').write_text(str(folder / 'epoch_2.pth'))

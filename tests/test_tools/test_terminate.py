@@ -64,7 +64,7 @@ def test_a_job_that_is_terminated_with_its_workers(workspace, loop):
     if loop != 'iterations':
         done, length = meta['place_in_epoch']
         assert meta['epoch'] == 0 and 0 < done == meta['iter'] <= length
-        assert f'epoch 1 goes on after {done} iterations' in printed
+        assert f'epoch 1 resumes after {done} iterations' in printed
     assert (folder / LAST[loop]).exists() and not (folder / 'interrupted.pth').exists()
 
 

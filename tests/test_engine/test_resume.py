@@ -11,7 +11,7 @@ import pytest
 import torch
 from mmengine.fileio import get_file_backend
 
-from mmkd.engine.files import BACKEND, fault_of, newest_checkpoint
+from mmkd.engine.resume import BACKEND, find_fault, newest_checkpoint
 from mmkd.utils import ConfigError
 
 
@@ -52,14 +52,14 @@ def damage(path, at=0.5):
 def test_faults(tmp_path):
     path = saved(tmp_path / 'a.pth')
     content = path.read_bytes()
-    assert fault_of(path) is None and fault_of(tmp_path) is None
-    assert fault_of(tmp_path / 'b.pth') == 'does not exist'
+    assert find_fault(path) is None and find_fault(tmp_path) is None
+    assert find_fault(tmp_path / 'b.pth') == 'does not exist'
     for length in (0, 1, 100, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
-        assert fault_of(path) == ('is truncated, or no checkpoint' if length else 'is empty')
+        assert find_fault(path) == ('is truncated or not a checkpoint' if length else 'is empty')
     path.write_bytes(content)
     damage(path)
-    assert fault_of(path).startswith('is damaged')
+    assert find_fault(path).startswith('is damaged')
 
 
 @pytest.fixture
