@@ -45,7 +45,10 @@ def build(config: Any, base: type, key: str) -> Any:
     if not is_a(found, base):
         known = [f'mmkd.{n}' for n, c in MODELS.module_dict.items() if is_a(c, base)]
         what = f'no {kind} {name!r}' if found is None else f'{name!r} is no {kind}'
-        raise ConfigError(f'{key}.type', f'{what}{did_you_mean(str(name), known, 6)}')
+        hint = did_you_mean(str(name), known, 6)
+        if found is None and '.' in name and not name.startswith('mmkd.'):
+            hint = '; custom_imports must name the module that registers it'
+        raise ConfigError(f'{key}.type', what + hint)
     arguments = {k: v for k, v in config.items() if k != 'type'}
     known = arguments_of(found)
     for argument in arguments:
