@@ -1,4 +1,4 @@
-"""What a training step looks at: inputs, samples, and how the batch was mixed."""
+"""The view of a training step: inputs, samples, and how the batch was mixed."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class View:
     Args:
         inputs: The student's batch (N, 3, H, W).
         data_samples: The student's N data samples.
-        teacher_inputs: The teacher's batch; the clean one unless the mixer says otherwise.
+        teacher_inputs: The teacher's batch; the clean one unless the mixer changes it.
         teacher_samples: The teacher's data samples.
         parts: How the batch was mixed; empty without mixing.
         teacher_on_mixed: Whether the teacher sees the mixed batch. Defaults to False.
         regional: Whether every pixel has one source. Defaults to True.
         pairs: Which images, or objects in them, learn from each other. Defaults to None, none.
-        hard: Which images (N,), bool, a learned augmentation has changed. Defaults to None.
+        hard: Images (N,), bool, that a learned augmentation has changed. Defaults to None.
     """
 
     inputs: Tensor
@@ -110,8 +110,8 @@ class View:
     def mixture(self, vectors: Tensor) -> Tensor:
         """Mix vectors of the clean images by the area share of each source.
 
-        Unlike :meth:`simulate` it does so whatever the teacher has seen: it is for labels, and for
-        what is remembered of the clean images.
+        Unlike :meth:`simulate` it does not depend on what the teacher has seen: it is for labels
+        and for stored predictions of the clean images.
 
         Args:
             vectors: (N, C), a row for each clean image.

@@ -66,7 +66,7 @@ from mmkd.functional.self_kd import (
     student_guided_target,
     zipf_labels,
 )
-from mmkd.functional.warp import affine_matrix, affine_warp, gumbel_choice
+from mmkd.functional.warp import gumbel_choice
 from mmkd.functional.widening import widen
 
 __all__ = [
@@ -74,8 +74,6 @@ __all__ = [
     'activation_attention',
     'activation_masks',
     'adaptive_target_loss',
-    'affine_matrix',
-    'affine_warp',
     'area_balance',
     'attend_in_pieces',
     'attention_distance',

@@ -7,53 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def affine_matrix(shift: Tensor, angle: Tensor, scale: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the matrices that enlarge, turn and shift the content of images.
-
-    ``p_out = scale · R(angle) p_in + shift`` about the centre of the image, in pixels; the matrix
-    is the inverse map in the coordinates of ``affine_grid`` (-1 to 1 over each side), so that
-    angles stay angles in images that are not square.
-
-    Args:
-        shift: (N, 2) to the right and down, in shares of width and height.
-        angle: (N,) in radians, positive is clockwise on the screen.
-        scale: (N,), above 0.
-        size: Height and width of the images.
-
-    Returns:
-        Matrices (N, 2, 3); exactly ``[[1, 0, 0], [0, 1, 0]]`` for no change.
-    """
-    height, width = size
-    cos, sin = angle.cos() / scale, angle.sin() / scale
-    linear = torch.stack(
-        [cos, sin * (height / width), -sin * (width / height), cos], dim=1
-    ).reshape(-1, 2, 2)
-    return torch.cat([linear, linear @ (-2 * shift)[:, :, None]], dim=2)
-
-
-def affine_warp(images: Tensor, matrices: Tensor, padding: str = 'border') -> Tensor:
-    """Sample images at affinely transformed places, bilinearly.
-
-    Where a matrix is the identity the image comes back exactly, bit for bit, and the gradient of
-    the matrix is that of the sampling all the same.
-
-    Args:
-        images: (N, C, H, W).
-        matrices: (N, 2, 3) as of :func:`affine_matrix`.
-        padding: What lies outside: ``'border'``, ``'reflection'`` or ``'zeros'``. Defaults to
-            ``'border'``.
-
-    Returns:
-        Images of the same shape.
-    """
-    grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
-    warped = F.grid_sample(images, grid, padding_mode=padding, align_corners=False)
-    unchanged = (matrices == torch.eye(2, 3).to(matrices)).flatten(1).all(1)
-    # Sampling rounds; the value is put right and the gradient kept.
-    exact = images.detach() + (warped - warped.detach())
-    return torch.where(unchanged[:, None, None, None], exact, warped)
-
-
 def gumbel_choice(logits: Tensor, uniform: Tensor, tau: float = 1.0) -> Tensor:
     """Choose one of M for each row by Gumbel-softmax, straight through.
 

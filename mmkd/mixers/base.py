@@ -10,30 +10,34 @@ from mmengine.dist import get_rank
 from torch import Tensor, nn
 
 from mmkd.mixers.samples import mix_samples
-from mmkd.utils import ConfigError, step_generator
-from mmkd.view import Part, View
+from mmkd.utils import ConfigError, probability, step_generator
+from mmkd.view import Pairs, Part, View
 
 
 class Mixer(nn.Module):
-    """Base class of batch mixers.
+    """Base class of batch mixers: ``draw -> parts -> view``.
 
-    They work on the batch that the student's data preprocessor made, so that the teacher can see
-    the very same augmented images unmixed. A subclass implements :meth:`draw`.
+    A mixer works on the batch that the student's data preprocessor made, so that the teacher can
+    see the same augmented images unmixed. A subclass implements :meth:`draw` and checks its
+    arguments in ``__init__``; keys of errors are relative, as in
+    :class:`~mmkd.methods.base.Method`.
 
     Args:
         prob: Probability of mixing a batch. Defaults to 1.0.
-        teacher_on_mixed: Show the mixed batch to the teacher instead of simulating what it would
-            say from the clean one. Defaults to False.
+        teacher_on_mixed: Show the mixed batch to the teacher instead of simulating its features
+            from the clean one. Defaults to False.
         min_visibility: A box of which a smaller share is visible moves to ``ignored_instances``,
             so that a fragment is neither a positive nor background. Defaults to 0.3.
         num_classes: Classes of a classifier's soft labels. Defaults to None, taken from its head.
     """
 
+    #: Tasks that the mixer is for.
+    tasks: tuple[str, ...] = ('cls', 'det', 'seg')
     #: Whether labels of regions are exact (every pixel has one source).
     regional: bool = True
     #: Whether classifiers get soft labels.
     soft_labels: bool = True
-    #: Whether its views say which images form pairs.
+    #: Whether its views name pairs of images.
     pairs: bool = False
 
     def __init__(
@@ -44,18 +48,14 @@ class Mixer(nn.Module):
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
-        key = 'model.distill.mixer'
-        if not 0 <= prob <= 1:
-            raise ConfigError(f'{key}.prob', f'a probability is between 0 and 1, not {prob}')
-        if not 0 <= min_visibility <= 1:
-            raise ConfigError(f'{key}.min_visibility', f'is between 0 and 1, not {min_visibility}')
-        self.prob = prob
+        self.prob = probability(prob=prob)
         self.teacher_on_mixed = teacher_on_mixed
-        self.min_visibility = min_visibility
+        self.min_visibility = probability(min_visibility=min_visibility)
         self.num_classes = num_classes
         #: Scalars of the last step that are logged as ``mixer.<name>``.
         self.monitored: dict[str, Tensor] = {}
         self._largest_batch = 0
+        self._drawn = False  # whether a draw has been checked
 
     def draw(
         self, batch: int, size: tuple[int, int], generator: torch.Generator
@@ -79,7 +79,7 @@ class Mixer(nn.Module):
     def build(
         self, student: nn.Module, teachers: Mapping[str, Any], probe_size: tuple[int, int]
     ) -> None:
-        """Look at the models, for a mixer that learns. Called once, before training.
+        """Read the models, for a mixer that learns. Called once, before training.
 
         Args:
             student: The student.
@@ -93,7 +93,7 @@ class Mixer(nn.Module):
     def learn(
         self, student: nn.Module, inputs: Tensor, data_samples: Any, iteration: int = 0
     ) -> None:
-        """Learn from a clean batch, for a mixer that does. Called before :meth:`mix`.
+        """Learn from a clean batch, for a mixer that learns. Called before :meth:`mix`.
 
         Args:
             student: The student.
@@ -108,14 +108,20 @@ class Mixer(nn.Module):
 
         Args:
             inputs: Clean batch (N, 3, H, W).
-            data_samples: N labelled data samples; they are not changed.
+            data_samples: N labeled data samples; they are not changed.
             iteration: Training iteration, which seeds the draw together with the run's seed.
 
         Raises:
             ConfigError: Batches of one image cannot be mixed, samples have no labels, or the
                 images are smaller than the grid.
         """
-        batch, (height, width) = inputs.shape[0], inputs.shape[-2:]
+        self.check_batch(len(inputs))
+        self.check((inputs.shape[-2], inputs.shape[-1]))
+        parts = self.parts(inputs, data_samples, step_generator(iteration, get_rank()))
+        return self.view(inputs, data_samples, parts)
+
+    def check_batch(self, batch: int) -> None:
+        """Refuse batches of one image; only the last one of an epoch may be that small."""
         self._largest_batch = max(self._largest_batch, batch)
         if self._largest_batch < 2:
             raise ConfigError(
@@ -123,32 +129,100 @@ class Mixer(nn.Module):
                 f'{type(self).__name__} mixes images of one batch, which has {batch}; use at '
                 'least 2 per process',
             )
-        self.check((height, width))
-        generator = step_generator(iteration, get_rank())
-        # The last batch of an epoch may hold a single image; it has nothing to be mixed with.
+
+    def parts(self, inputs: Tensor, data_samples: Any, generator: torch.Generator) -> list[Part]:
+        """Return how a batch is mixed; a single part where it is not.
+
+        Args:
+            inputs: As in :meth:`mix`.
+            data_samples: As in :meth:`mix`.
+            generator: CPU generator of this step.
+        """
+        batch, size = len(inputs), (inputs.shape[-2], inputs.shape[-1])
+        # The last batch of an epoch may hold a single image.
         if float(torch.rand((), generator=generator)) >= self.prob or batch < 2:
             drawn = [(torch.arange(batch), torch.ones(batch, 1, 1, 1))]
         else:
-            drawn = self.draw(batch, (height, width), generator)
+            drawn = self.draw(batch, size, generator)
+            if not self._drawn:
+                check_draw(drawn, batch)
+                self._drawn = True
         parts = [
-            Part(source.to(inputs.device), weight.to(inputs).expand(batch, 1, height, width))
+            Part(source.to(inputs.device), weight.to(inputs).expand(batch, 1, *size))
             for source, weight in drawn
         ]
-        if self.regional:
-            parts = keep_padding(parts, data_samples)
+        return keep_padding(parts, data_samples) if self.regional else parts
+
+    def view(
+        self, inputs: Tensor, data_samples: Any, parts: list[Part], pairs: Pairs | None = None
+    ) -> View:
+        """Mix images and labels.
+
+        Args:
+            inputs: As in :meth:`mix`.
+            data_samples: As in :meth:`mix`.
+            parts: How the batch is mixed.
+            pairs: Pairs of images for the view. Defaults to None.
+        """
         mixed = sum(part.weight * inputs[part.source] for part in parts)
         samples = mix_samples(
-            data_samples, parts, self.regional, self.min_visibility, self.num_classes
+            data_samples,
+            parts,
+            self.regional,
+            self.min_visibility,
+            self.num_classes,
+            self.soft_labels,
         )
         if len(parts) == 1:  # not mixed, but soft labels are needed in every batch
             return View(inputs, samples, inputs, data_samples)
         if self.teacher_on_mixed:
-            return View(mixed, samples, mixed, samples, parts, True, self.regional)
-        return View(mixed, samples, inputs, data_samples, parts, False, self.regional)
+            return View(mixed, samples, mixed, samples, parts, True, self.regional, pairs)
+        return View(mixed, samples, inputs, data_samples, parts, False, self.regional, pairs)
+
+
+def check_draw(drawn: Any, batch: int) -> None:
+    """Check the first draw of a mixer.
+
+    Raises:
+        ConfigError: The first source is not the image itself, or the weights do not sum to one.
+    """
+    first = drawn[0][0]
+    if not torch.equal(first, torch.arange(batch)):
+        raise ConfigError(
+            '',
+            'the first source that draw() returns must be each image itself, '
+            f'torch.arange({batch}), got {first.tolist()}',
+        )
+    total = sum(weight for _, weight in drawn)
+    low, high = float(total.min()), float(total.max())
+    if abs(low - 1) > 1e-4 or abs(high - 1) > 1e-4:
+        raise ConfigError(
+            '',
+            'the weights that draw() returns must sum to one at every pixel, got sums from '
+            f'{low:.3g} to {high:.3g}',
+        )
+
+
+def beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
+    """Draw (count,) values from Beta(α, α) with a generator, which torch.distributions cannot."""
+    concentration = torch.full((count, 2), float(alpha))
+    gamma = torch._standard_gamma(concentration, generator=generator)
+    return gamma[:, 0] / gamma.sum(1)
+
+
+def partners(batch: int, count: int, generator: torch.Generator) -> Tensor:
+    """Draw source tables (N, count): column 0 is the image itself, the others are derangements.
+
+    The columns are steps along one random cyclic order of the batch. As long as ``count`` ≤ N no
+    image is paired with itself, or with another one twice.
+    """
+    order = torch.randperm(batch, generator=generator)
+    position = order.argsort()
+    return torch.stack([order[(position + k) % batch] for k in range(count)], 1)
 
 
 def keep_padding(parts: list[Part], data_samples: Any) -> list[Part]:
-    """Give pixels that are padding, in the image or in its source, back to the image itself.
+    """Return pixels that are padding, in the image or in its source, to the image itself.
 
     Images of a batch are padded to a common size; without this a patch of padding would become
     content, and content would cover padding.

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmkd.mixers.base import Mixer
-from mmkd.mixers.draws import beta, partners
+from mmkd.mixers.base import Mixer, beta, partners
 from mmkd.registry import MODELS
+from mmkd.utils import positive
 
 
 @MODELS.register_module()
@@ -17,7 +17,7 @@ class CutMix(Mixer):
     """Replace one box of every image by the same box of another image.
 
     Source: Yun et al., "CutMix", ICCV 2019, eq. 1-2: the box has the share 1 - λ of the image,
-    λ ~ Beta(α, α), its centre is uniform, and it is clipped at the border.
+    λ ~ Beta(α, α), its center is uniform, and it is clipped at the border.
 
     Args:
         alpha: Parameter of the Beta distribution. Defaults to 1.0.
@@ -27,7 +27,7 @@ class CutMix(Mixer):
 
     def __init__(self, alpha: float = 1.0, teacher_on_mixed: bool = True, **kwargs: Any) -> None:
         super().__init__(teacher_on_mixed=teacher_on_mixed, **kwargs)
-        self.alpha = alpha
+        self.alpha = positive(alpha=alpha)
 
     def draw(
         self, batch: int, size: tuple[int, int], generator: torch.Generator

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmkd.mixers.base import Mixer
-from mmkd.mixers.draws import beta, partners
+from mmkd.mixers.base import Mixer, beta, partners
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, one_of, positive
 
 
 @MODELS.register_module()
@@ -47,18 +46,11 @@ class MixUp(Mixer):
         **kwargs: Any,
     ) -> None:
         super().__init__(teacher_on_mixed=teacher_on_mixed, **kwargs)
-        if not 0 <= partial < 1:
-            raise ConfigError(
-                'model.distill.mixer.partial',
-                f'is at least 0 and below 1, where nothing would be mixed, not {partial}',
-            )
-        if partial_mode not in ('exact', 'with_replacement'):
-            raise ConfigError(
-                'model.distill.mixer.partial_mode', "use 'exact' or 'with_replacement'"
-            )
-        self.alpha = alpha
+        self.alpha = positive(alpha=alpha)
+        if not 0 <= partial < 1:  # with 1 nothing would be mixed
+            raise ConfigError('partial', f'must be in [0, 1), got {partial}')
         self.partial = partial
-        self.partial_mode = partial_mode
+        self.partial_mode = one_of(('exact', 'with_replacement'), partial_mode=partial_mode)
 
     def draw(
         self, batch: int, size: tuple[int, int], generator: torch.Generator

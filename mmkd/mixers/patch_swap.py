@@ -9,12 +9,11 @@ from mmengine.dist import get_rank
 from torch import Tensor
 
 from mmkd.mixers.base import Mixer, keep_padding
-from mmkd.mixers.patch_swap_dense import draw_object_pairs, swap_objects
-from mmkd.mixers.patch_swap_seg import common_cells
+from mmkd.mixers.patch_swap_dense import common_cells, draw_object_pairs, swap_objects
 from mmkd.mixers.patches import Patches
-from mmkd.mixers.samples import mix_samples, no_labels
+from mmkd.mixers.samples import no_labels
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, step_generator
+from mmkd.utils import ConfigError, fraction, step_generator
 from mmkd.view import Pairs, Part, View
 
 SAMPLER = 'mmkd.SameClassPairBatchSampler'
@@ -67,14 +66,9 @@ class PatchSwap(Mixer):
         teacher_on_mixed: bool = False,
     ) -> None:
         super().__init__(prob=prob, teacher_on_mixed=teacher_on_mixed)
-        key = 'model.distill.mixer'
-        if share != 'uniform' and (isinstance(share, str) or not 0 < share <= 1):
-            raise ConfigError(f'{key}.share', f"is in (0, 1] or 'uniform', not {share!r}")
-        if not 0 < min_share <= 1:
-            raise ConfigError(f'{key}.min_share', f'is in (0, 1], not {min_share}')
         self.patches = Patches(tuple(grid), patch_size)  # type: ignore[arg-type]
-        self.share = share
-        self.min_share = min_share
+        self.share = share if share == 'uniform' else fraction(share=share)
+        self.min_share = fraction(min_share=min_share)
 
     def check(self, size: tuple[int, int]) -> None:
         """Refuse images smaller than the grid, and a grid of one patch."""
@@ -93,43 +87,54 @@ class PatchSwap(Mixer):
             ConfigError: The batch is odd or a single image, its samples have no labels or labels
                 that are not of one class in a pair, or the images are smaller than the grid.
         """
-        batch = inputs.shape[0]
-        generator = step_generator(iteration, get_rank())
         first = data_samples[0] if data_samples else None
         if first is None or not hasattr(first, 'new'):
             raise no_labels(data_samples)
-        objects = 'gt_instances' in first and 'bboxes' in first.gt_instances
-        self.check_batch(batch, even=not objects)
-        if objects:
-            return self.mix_objects(inputs, data_samples, generator)
-        size = (inputs.shape[-2], inputs.shape[-1])
-        self.check(size)
-        partner = halves(batch).to(inputs.device)
+        if 'gt_instances' not in first or 'bboxes' not in first.gt_instances:
+            return super().mix(inputs, data_samples, iteration)
+        super().check_batch(len(inputs))
+        generator = step_generator(iteration, get_rank())
+        return self.mix_objects(inputs, data_samples, generator)
+
+    def check_batch(self, batch: int) -> None:
+        """Refuse batches that hold no pairs; only the last one of an epoch may be odd."""
+        self._largest_batch = max(self._largest_batch, batch)
+        if self._largest_batch % 2:
+            raise ConfigError(
+                'train_dataloader.batch_size',
+                f'PatchSwap pairs the images of one batch, which has {self._largest_batch}; use '
+                'an even number per process',
+            )
+
+    def parts(self, inputs: Tensor, data_samples: Any, generator: torch.Generator) -> list[Part]:
+        """Draw which cells of every pair are exchanged; see the base class."""
+        batch, size = len(inputs), (inputs.shape[-2], inputs.shape[-1])
+        first = data_samples[0]
+        allowed = None
         if 'gt_label' in first or 'gt_score' in first:
             check_classes(data_samples, batch)
-            allowed = None
         elif 'gt_sem_seg' in first:
             allowed = common_cells(data_samples, self.patches, size, batch // 2, self.min_share)
         else:
             raise no_labels(data_samples)
-        cells = self.draw_cells(batch // 2, self.patches.of(size), generator).to(inputs.device)
+        grid = self.patches.grid_for(size)
+        cells = self.draw_cells(batch // 2, grid, generator).to(inputs.device)
         if allowed is not None:
             cells &= allowed
-        pixels = self.patches.enlarge(cells, size)[:, None]  # (n, 1, H, W)
+        pixels = self.patches.upsample(cells, size)[:, None]  # (n, 1, H, W)
         weight = inputs.new_zeros(batch, 1, *size)
         weight[: 2 * len(pixels)] = torch.cat([pixels, pixels]).to(inputs)
         own = torch.arange(batch, device=inputs.device)
-        parts = keep_padding([Part(own, 1 - weight), Part(partner, weight)], data_samples)
-        swapped = parts[1].weight > 0.5
-        mixed = torch.where(swapped, inputs[partner], inputs)
-        samples = data_samples
-        if allowed is not None:
-            samples = mix_samples(data_samples, parts, True, self.min_visibility, None)
-        images = torch.stack([own, partner], 1)[: batch // 2]
-        pairs = Pairs(images, swapped)
-        if self.teacher_on_mixed:
-            return View(mixed, samples, mixed, samples, parts, True, True, pairs)
-        return View(mixed, samples, inputs, data_samples, parts, False, True, pairs)
+        partner = halves(batch).to(inputs.device)
+        return keep_padding([Part(own, 1 - weight), Part(partner, weight)], data_samples)
+
+    def view(
+        self, inputs: Tensor, data_samples: Any, parts: list[Part], pairs: Pairs | None = None
+    ) -> View:
+        """Mix images and labels, and name the pairs; see the base class."""
+        images = torch.stack([part.source for part in parts], 1)[: len(inputs) // 2]
+        pairs = Pairs(images, swapped=parts[1].weight > 0.5)
+        return super().view(inputs, data_samples, parts, pairs)
 
     def mix_objects(self, inputs: Tensor, data_samples: Any, generator: torch.Generator) -> View:
         """Return the view of a step of a detector."""
@@ -166,17 +171,6 @@ class PatchSwap(Mixer):
             cells = values < self.share
         return (cells & chosen).reshape(pairs, *grid)
 
-    def check_batch(self, batch: int, even: bool) -> None:
-        """Refuse batches that hold no pairs; the last one of an epoch may be smaller."""
-        self._largest_batch = max(self._largest_batch, batch)
-        largest = self._largest_batch
-        if largest < 2 or (even and largest % 2):
-            raise ConfigError(
-                'train_dataloader.batch_size',
-                f'PatchSwap pairs the images of one batch, which has {largest}; use '
-                f'{"an even number" if even else "at least 2"} per process',
-            )
-
 
 def halves(batch: int) -> Tensor:
     """Return the partner (N,) of every image: i and i + n; a last odd one is its own."""
@@ -193,7 +187,7 @@ def check_classes(samples: Any, batch: int) -> None:
     """
     if any('gt_score' in sample for sample in samples):
         raise ConfigError(
-            'model.distill.mixer',
+            '',
             'PatchSwap needs hard labels; remove what makes them soft (the batch augmentations of '
             'the data preprocessor, another mixer)',
         )

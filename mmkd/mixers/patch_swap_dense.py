@@ -1,4 +1,4 @@
-"""Patch swap in detection: cells of the boxes of two objects of one class."""
+"""Patch swap for dense tasks: cells of objects of one class, and of regions of one class."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from torch import Tensor
 
 from mmkd.mixers.patches import Patches
 from mmkd.utils import ConfigError
+
+IGNORE = 255  # label of pixels that count nowhere
+BINS = 256  # label maps are read as uint8
 
 
 @dataclass(frozen=True)
@@ -93,12 +96,12 @@ def objects_of(
     instances = sample.gt_instances
     if 'masks' in instances:
         raise ConfigError(
-            'model.distill.mixer',
-            'PatchSwap fits boxes, not instance masks: a swapped cell would leave them wrong',
+            '',
+            'PatchSwap supports boxes, not instance masks: a swapped cell would invalidate them',
         )
     boxes = tensor_of(instances.bboxes)
     if boxes.shape[-1] != 4:
-        raise ConfigError('model.distill.mixer', 'only axis-aligned boxes can be swapped')
+        raise ConfigError('', 'only axis-aligned boxes can be swapped')
     ignored = []
     if 'ignored_instances' in sample and 'bboxes' in sample.ignored_instances:
         ignored = tensor_of(sample.ignored_instances.bboxes).tolist()
@@ -153,7 +156,7 @@ def swap_objects(
                 content = F.interpolate(
                     content[None], size, mode='bilinear', align_corners=False, antialias=True
                 )[0]
-            pixels = patches.enlarge(chosen[None], size)[0].to(inputs.device)  # (h, w)
+            pixels = patches.upsample(chosen[None], size)[0].to(inputs.device)  # (h, w)
             here = mixed[target.image, :, y1:y2, x1:x2]
             mixed[target.image, :, y1:y2, x1:x2] = torch.where(pixels, content, here)
             swapped[target.image, 0, y1:y2, x1:x2] = pixels
@@ -163,3 +166,61 @@ def swap_objects(
 def tensor_of(boxes: Any) -> Tensor:
     """Return boxes as a CPU tensor (B, 4)."""
     return (boxes if isinstance(boxes, Tensor) else boxes.tensor).detach().float().cpu()
+
+
+def common_cells(
+    samples: Sequence[Any], patches: Patches, size: tuple[int, int], pairs: int, min_share: float
+) -> Tensor:
+    """Return the cells that one class covers in both images of a pair.
+
+    A cell counts if its most frequent class is the same in both label maps, and covers at least
+    ``min_share`` of it in each. Ignored pixels are of no class but part of the cell.
+
+    Args:
+        samples: 2n data samples with ``gt_sem_seg`` of the size of the batch.
+        patches: The grid.
+        size: Height and width of the batch.
+        pairs: n; image i is paired with image i + n.
+        min_share: Smallest share of a cell, in (0, 1].
+
+    Returns:
+        Bool (n, gh, gw).
+
+    Raises:
+        ConfigError: A label map has another size than the batch.
+    """
+    maps = [sample.gt_sem_seg.data for sample in samples]
+    if any(tuple(m.shape[-2:]) != size for m in maps):
+        raise ConfigError(
+            '',
+            f'label maps of shape {tuple(maps[0].shape)} do not have the size {size} of the batch; '
+            'they have to be padded with the images (data_preprocessor.size)',
+        )
+    labels = torch.stack([m.reshape(size) for m in maps])  # (N, H, W)
+    share, label = dominant_class(labels, patches)
+    enough = share >= min_share
+    first, second = slice(0, pairs), slice(pairs, 2 * pairs)
+    return (label[first] == label[second]) & enough[first] & enough[second]
+
+
+def dominant_class(labels: Tensor, patches: Patches) -> tuple[Tensor, Tensor]:
+    """Return the largest share of a class in every cell, and which class has it.
+
+    Args:
+        labels: Label maps (N, H, W).
+        patches: The grid.
+
+    Returns:
+        Shares and classes, both (N, gh, gw); the smallest of equally frequent classes.
+    """
+    number, size = len(labels), (labels.shape[1], labels.shape[2])
+    grid = patches.grid_for(size)
+    rows, columns = (v.to(labels.device) for v in patches.rows_and_columns(grid, size))
+    cell = rows[:, None] * grid[1] + columns  # (H, W)
+    cells = grid[0] * grid[1]
+    image = torch.arange(number, device=labels.device)[:, None, None]
+    index = ((image * cells + cell) * BINS + labels.long().clamp(0, BINS - 1)).flatten()
+    counts = torch.bincount(index, minlength=number * cells * BINS).reshape(number, *grid, BINS)
+    area = counts.sum(-1)
+    most, label = counts[..., :IGNORE].max(-1)
+    return most / area, label

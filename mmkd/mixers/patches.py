@@ -7,14 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmkd.utils import ConfigError
-
-KEY = 'model.distill.mixer'
+from mmkd.utils import ConfigError, integer
 
 
 @dataclass(frozen=True)
 class Patches:
-    """A grid of patches: so many rows and columns, or square patches of so many pixels.
+    """A grid of patches, by rows and columns or by the pixels of a square patch.
 
     Args:
         grid: Patches per (column, row): rows and columns of the grid.
@@ -29,21 +27,16 @@ class Patches:
     patch_size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.patch_size is not None and self.patch_size < 1:
-            raise ConfigError(
-                f'{KEY}.patch_size', f'must be at least 1 pixel, not {self.patch_size}'
-            )
+        integer(1, optional=True, patch_size=self.patch_size)
         if len(self.grid) != 2 or min(self.grid) < 1:
-            raise ConfigError(
-                f'{KEY}.grid', f'is (rows, columns), each at least 1, not {self.grid}'
-            )
+            raise ConfigError('grid', f'must be (rows, columns), each at least 1, got {self.grid}')
 
     @property
     def key(self) -> str:
-        """Config key that decides the grid."""
-        return f'{KEY}.{"grid" if self.patch_size is None else "patch_size"}'
+        """Config key that sets the grid."""
+        return 'grid' if self.patch_size is None else 'patch_size'
 
-    def of(self, size: tuple[int, int]) -> tuple[int, int]:
+    def grid_for(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the grid (rows, columns) of images of this size."""
         if self.patch_size is None:
             return self.grid
@@ -55,14 +48,14 @@ class Patches:
         Raises:
             ConfigError: The grid does not fit.
         """
-        grid = self.of(size)
+        grid = self.grid_for(size)
         if grid[0] > size[0] or grid[1] > size[1]:
             raise ConfigError(
                 self.key, f'a grid of {grid} does not fit into images of {size} pixels'
             )
         return grid
 
-    def enlarge(self, cells: Tensor, size: tuple[int, int]) -> Tensor:
+    def upsample(self, cells: Tensor, size: tuple[int, int]) -> Tensor:
         """Give every pixel its patch's value: (N, gh, gw) -> (N, H, W)."""
         ys, xs = self.rows_and_columns(cells.shape[1:], size)
         return cells[:, ys.to(cells.device)][:, :, xs.to(cells.device)]

@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmkd.mixers.base import Mixer
-from mmkd.mixers.draws import partners
+from mmkd.mixers.base import Mixer, partners
 from mmkd.mixers.patches import Patches
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, integer, one_of
 
 
 @MODELS.register_module()
@@ -50,14 +49,9 @@ class PatchMix(Mixer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        key = 'model.distill.mixer'
-        if variant not in ('random', 'permutation'):
-            raise ConfigError(f'{key}.variant', "use 'random' or 'permutation'")
-        if num_images < 1:
-            raise ConfigError(f'{key}.num_images', f'must be at least 1, not {num_images}')
-        self.variant = variant
+        self.variant = one_of(('random', 'permutation'), variant=variant)
         self.patches = Patches(tuple(grid), patch_size)  # type: ignore[arg-type]
-        self.num_images = num_images
+        self.num_images = integer(1, num_images=num_images)
 
     def check(self, size: tuple[int, int]) -> None:
         """Refuse images smaller than the grid, and grids with fewer patches than images."""
@@ -72,13 +66,13 @@ class PatchMix(Mixer):
         self, batch: int, size: tuple[int, int], generator: torch.Generator
     ) -> list[tuple[Tensor, Tensor]]:
         """Draw the assignment map (N, gh, gw) and the source table; see the base class."""
-        grid = self.patches.of(size)
+        grid = self.patches.grid_for(size)
         images = min(self.num_images, batch)
         if self.variant == 'permutation':
             assignment, sources = permutation(batch, grid, images, generator)
         else:
             assignment, sources = random_cells(batch, grid, images, generator)
-        pixels = self.patches.enlarge(assignment, size)
+        pixels = self.patches.upsample(assignment, size)
         return [(sources[:, k], (pixels == k).float()[:, None]) for k in range(images)]
 
 

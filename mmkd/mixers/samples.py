@@ -25,6 +25,7 @@ def mix_samples(
     regional: bool,
     min_visibility: float,
     num_classes: int | None,
+    soft_labels: bool = True,
 ) -> list[Any]:
     """Return the labels of a mixed batch; the given samples are not changed.
 
@@ -34,6 +35,7 @@ def mix_samples(
         regional: Whether every pixel has one source.
         min_visibility: Smallest visible share of a box that stays a training target.
         num_classes: Classes of soft labels; None takes it from the samples.
+        soft_labels: Whether class labels are mixed; they stay otherwise. Defaults to True.
 
     Raises:
         ConfigError: The samples have no labels, or labels that cannot be mixed.
@@ -45,7 +47,8 @@ def mix_samples(
     pixel_fields = [name for name, value in first.items() if isinstance(value, PixelData)]
     known = False
     if 'gt_label' in first or 'gt_score' in first:
-        mix_class_labels(samples, mixed, parts, num_classes)
+        if soft_labels:
+            mix_class_labels(samples, mixed, parts, num_classes)
         known = True
     if 'gt_instances' in first and 'bboxes' in first.gt_instances:
         if len(parts) > 1:
@@ -65,8 +68,8 @@ def no_labels(samples: Sequence[Any] | None) -> ConfigError:
     found = ', '.join(samples[0].keys()) if samples and hasattr(samples[0], 'keys') else 'none'
     return ConfigError(
         'train_dataloader.dataset',
-        'a mixer needs labelled images (gt_label, gt_sem_seg or gt_instances in their data '
-        f'samples; found: {found or "none"}); remove model.distill.mixer for unlabelled data',
+        'a mixer needs labeled images (gt_label, gt_sem_seg or gt_instances in their data '
+        f'samples; found: {found or "none"}); remove model.distill.mixer for unlabeled data',
     )
 
 
@@ -81,9 +84,7 @@ def mix_class_labels(
             continue
         classes = num_classes or sample.get('num_classes')
         if classes is None:
-            raise ConfigError(
-                'model.distill.mixer.num_classes', 'soft labels need the number of classes'
-            )
+            raise ConfigError('num_classes', 'soft labels need the number of classes; set it')
         rows.append(F.one_hot(sample.gt_label.flatten(), classes).float().amax(0))
     labels = torch.stack(rows).to(parts[0].weight.device)  # (N, K)
     soft = torch.zeros_like(labels)
@@ -99,7 +100,7 @@ def mix_pixels(samples: Sequence[Any], mixed: list[Any], parts: Sequence[Part], 
     size = tuple(parts[0].weight.shape[-2:])
     if any(tuple(m.shape[-2:]) != size for m in maps):
         raise ConfigError(
-            'model.distill.mixer',
+            '',
             f'{name} of shape {tuple(maps[0].shape)} does not have the size {size} of the batch; '
             'label maps have to be padded with the images (data_preprocessor.size)',
         )
@@ -120,7 +121,7 @@ def mix_instances(
 ) -> None:
     """Set ``gt_instances`` and ``ignored_instances`` to what is visible of every source."""
     if 'proposals' in samples[0]:
-        raise ConfigError('model.distill.mixer', 'pre-computed proposals cannot be mixed')
+        raise ConfigError('', 'pre-computed proposals cannot be mixed')
     sources = [part.source.tolist() for part in parts]
     for i, sample in enumerate(mixed):
         kept, ignored = [], []
@@ -144,7 +145,7 @@ def see_instances(
     boxes = instances.bboxes
     tensor = boxes if isinstance(boxes, Tensor) else boxes.tensor
     if tensor.shape[-1] != 4:
-        raise ConfigError('model.distill.mixer', 'only axis-aligned boxes can be mixed')
+        raise ConfigError('', 'only axis-aligned boxes can be mixed')
     if not regional:  # MixUp: everything is visible, as strongly as its image
         return instances, weight.mean().expand(len(tensor))
     mask = weight > 0.5

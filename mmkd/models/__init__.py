@@ -1,5 +1,5 @@
 from mmkd.methods.adapters import Adapter
-from mmkd.mixers.hard.conv_vae import ConvVAE
+from mmkd.mixers.hard.vae import ConvVAE
 from mmkd.models.distilled import build_distilled, distilled, plain
 from mmkd.models.distiller import Distiller
 from mmkd.models.mask_learner import MaskLearner

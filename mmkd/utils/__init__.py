@@ -1,5 +1,6 @@
 from mmkd.utils.checks import (
     at_least,
+    between,
     fraction,
     integer,
     non_negative,
@@ -25,6 +26,7 @@ __all__ = [
     'Interrupted',
     'NonFiniteError',
     'at_least',
+    'between',
     'config_key',
     'deprecated',
     'did_you_mean',

@@ -28,9 +28,15 @@ def at_least(minimum: float, **argument: Any) -> Any:
     return _checked(argument, lambda v: _number(v) and v >= minimum, f'must be at least {minimum}')
 
 
+def between(low: float, high: float, **argument: Any) -> Any:
+    """Return a number from ``low`` to ``high``, both included."""
+    text = f'must be between {low} and {high}'
+    return _checked(argument, lambda v: _number(v) and low <= v <= high, text)
+
+
 def probability(**argument: Any) -> Any:
     """Return a number from 0 to 1."""
-    return _checked(argument, lambda v: _number(v) and 0 <= v <= 1, 'must be between 0 and 1')
+    return between(0, 1, **argument)
 
 
 def fraction(**argument: Any) -> Any:

@@ -12,7 +12,7 @@ from mmseg.structures import SegDataSample
 from support.samples import SIZE, boxes_of, sample_of
 
 from mmkd.mixers import PatchSwap
-from mmkd.mixers.patch_swap_seg import dominant_class
+from mmkd.mixers.patch_swap_dense import dominant_class
 from mmkd.mixers.patches import Patches
 from mmkd.utils import ConfigError
 
@@ -47,7 +47,7 @@ def test_cells_of_one_class_equal_loops(layout, min_share):
     inputs = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0))
     mixer = PatchSwap(prob=1.0, share=1.0, min_share=min_share, **layout)
     view = mixer.mix(inputs, seg_samples(maps))
-    rows, columns = mixer.patches.rows_and_columns(mixer.patches.of(size), size)
+    rows, columns = mixer.patches.rows_and_columns(mixer.patches.grid_for(size), size)
     expected = torch.zeros(batch, *size, dtype=torch.bool)
     for i in range(2):
         for row in set(rows.tolist()):
@@ -232,5 +232,5 @@ def test_what_boxes_cannot_do():
     masks = BitmapMasks(torch.ones(1, *SIZE, dtype=torch.uint8).numpy(), *SIZE)
     with pytest.raises(ConfigError, match='instance masks'):
         det_view([sample_of([[0, 0, 8, 8]], [0], masks=masks)] * 2)
-    with pytest.raises(ConfigError, match=r'mixer\.patch_size: .*need a `grid`'):
+    with pytest.raises(ConfigError, match='^patch_size: .*need a `grid`'):
         det_view([sample_of([[0, 0, 8, 8]], [0])] * 2, patch_size=4)

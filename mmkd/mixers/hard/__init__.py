@@ -1,6 +1,12 @@
-from mmkd.mixers.hard.augmentors import Augmented, Augmentor
-from mmkd.mixers.hard.mixture import MixtureAugmentor
-from mmkd.mixers.hard.ops import AffineAugmentor, BlendAugmentor, ColourAugmentor, NoiseAugmentor
+from mmkd.mixers.hard.affine import AffineAugmentor
+from mmkd.mixers.hard.augmentors import (
+    Augmented,
+    Augmentor,
+    BlendAugmentor,
+    ColourAugmentor,
+    MixtureAugmentor,
+    NoiseAugmentor,
+)
 from mmkd.mixers.hard.vae import VAEAugmentor
 
 __all__ = [

@@ -8,19 +8,20 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_rank
+from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from mmkd.functional.logits import disagreement
 from mmkd.mixers.base import Mixer
-from mmkd.mixers.hard import Augmentor
+from mmkd.mixers.hard.affine import move_map
+from mmkd.mixers.hard.augmentors import Augmented, Augmentor
 from mmkd.mixers.hard.logit_pair import LogitPair
-from mmkd.mixers.hard.moved_labels import move_labels
+from mmkd.mixers.samples import mix_samples
 from mmkd.registry import MODELS, build
-from mmkd.utils import ConfigError, step_generator
+from mmkd.utils import ConfigError, integer, non_negative, positive, step_generator
 from mmkd.utils.side_learner import SideLearner
-from mmkd.view import View
+from mmkd.view import Part, View
 
-KEY = 'model.distill.mixer'
 ADAM = dict(type='Adam', lr=1e-3)
 
 
@@ -47,21 +48,22 @@ class HardAugment(Mixer):
         prob: Share of the images of a batch that are augmented. Defaults to 0.5.
         thresholds: ``(l_min, l_max)`` in the units of :class:`~mmkd.methods.logit_kd.LogitKD`'s
             loss at the same temperature. Defaults to None, no pauses.
-        interval: The augmentor has a turn every so many iterations. Defaults to 4.
-        confidence: ρ, which keeps the teacher sure of the labels; for image logits. Defaults to 0.
+        interval: The augmentor is updated every so many iterations. Defaults to 4.
+        confidence: ρ, the weight of the teacher's cross-entropy; for image logits. Defaults to 0.
         optimizer: Config of the augmentor's optimizer. Defaults to Adam, lr 0.001; None freezes
             the augmentor.
 
     Raises:
         ConfigError: An argument is out of range, or the augmentor cannot be built.
 
-    Deviations: only the abstract is known to us; the game, its thresholds and the families are
+    Deviations: only the abstract was available to us; the game, its thresholds and the families are
     reconstructed. The paper's student learns from x and g(x) in every step; here each image is one
     or the other, which costs nothing and has the same expectation at ``prob=0.5``. The student's
     own loss sees the augmented images with their labels. It is trained while the augmentor learns,
     too, so that every run has the same number of student steps.
     """
 
+    tasks = ('cls', 'seg')
     regional = False
 
     def __init__(
@@ -77,24 +79,20 @@ class HardAugment(Mixer):
         optimizer: Mapping[str, Any] | None = ADAM,
     ) -> None:
         super().__init__(prob=prob, teacher_on_mixed=True)
-        if not tau > 0:
-            raise ConfigError(f'{KEY}.tau', f'a temperature is positive, not {tau}')
-        if type(interval) is not int or interval < 1:
-            raise ConfigError(f'{KEY}.interval', f'is a whole number from 1 on, not {interval!r}')
-        if not confidence >= 0:
-            raise ConfigError(f'{KEY}.confidence', f'is at least 0, not {confidence}')
+        self.tau = positive(tau=tau)
+        self.interval = integer(1, interval=interval)
+        self.confidence = non_negative(confidence=confidence)
         if thresholds is not None:
             bounds = tuple(thresholds)
             if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
-                raise ConfigError(f'{KEY}.thresholds', f'is (l_min, l_max), not {thresholds}')
-        self.tau = tau
+                raise ConfigError(
+                    'thresholds', f'must be (l_min, l_max) with 0 <= l_min < l_max, got {bounds}'
+                )
         self.thresholds = thresholds
-        self.interval = interval
-        self.confidence = confidence
-        built: Augmentor = build(augmentor, Augmentor, f'{KEY}.augmentor')
+        built: Augmentor = build(augmentor, Augmentor, 'augmentor')
         self.soft_labels = built.mixes
-        self.learner = SideLearner(built, optimizer, key=f'{KEY}.optimizer')
-        self.logits = LogitPair(student, teacher, KEY)
+        self.learner = SideLearner(built, optimizer, key='optimizer')
+        self.logits = LogitPair(student, teacher)
         #: Whether the augmentor learns, or pauses until the student has caught up.
         self.learning = True
 
@@ -107,7 +105,7 @@ class HardAugment(Mixer):
     def learn(
         self, student: nn.Module, inputs: Tensor, data_samples: Any, iteration: int = 0
     ) -> None:
-        """Let the augmentor have its turn; see the base class.
+        """Update the augmentor; see the base class.
 
         Raises:
             ConfigError: There are no labels for ``confidence``.
@@ -158,11 +156,11 @@ class HardAugment(Mixer):
         return View(images, samples, images, samples, parts, True, False, hard=hard)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return whose turn it is."""
+        """Return whether the augmentor is learning."""
         return dict(learning=self.learning)
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
-        """Restore whose turn it is."""
+        """Restore whether the augmentor is learning."""
         self.learning = state['learning']
 
 
@@ -178,5 +176,48 @@ def targets(samples: Any, logits: Tensor) -> Tensor:
     if logits.ndim == 2 and 'gt_label' in first:
         return torch.cat([sample.gt_label for sample in samples]).to(logits.device)
     raise ConfigError(
-        f'{KEY}.confidence', 'needs class labels of images; set it to 0 for pixels and without'
+        'confidence', 'needs class labels of images; set it to 0 for pixels or without labels'
     )
+
+
+def move_labels(
+    samples: Any, augmented: Augmented, num_classes: int | None
+) -> tuple[Any, list[Part]]:
+    """Return the labels of augmented images; the given samples are not changed.
+
+    Labels of images stay, or become soft where another image is mixed in. Label maps are sampled
+    like their images, at the nearest pixel; what comes from outside is ignored (255), and where
+    images are mixed the stronger one keeps its labels.
+
+    Args:
+        samples: N data samples of the clean batch.
+        augmented: What was done to the images.
+        num_classes: Classes of soft labels; None takes it from the samples.
+
+    Returns:
+        The samples, and how the images are mixed; empty where none is.
+
+    Raises:
+        ConfigError: The samples hold boxes and their images have moved or are mixed.
+    """
+    share, partner = augmented.share, augmented.partner
+    first = samples[0] if samples else {}
+    if 'gt_instances' in first and (augmented.matrices is not None or share is not None):
+        raise ConfigError(
+            'augmentor',
+            'boxes are not moved along with learned transforms; for detection use a bank without '
+            'affine and blend, or mmkd.PatchMix, mmkd.CutMix, mmkd.MixUp',
+        )
+    parts = []
+    if share is not None and partner is not None and bool(share.any()):
+        own = torch.arange(len(share), device=share.device)
+        size = augmented.images.shape[-2:]
+        weight = share.detach()[:, None, None, None].expand(-1, 1, *size)
+        parts = [Part(own, 1 - weight), Part(partner, weight)]
+        samples = mix_samples(samples, parts, False, 0.0, num_classes)
+    if augmented.matrices is not None and 'gt_sem_seg' in first:
+        samples = [s.new() for s in samples]
+        for sample, matrix in zip(samples, augmented.matrices):
+            labels = sample.gt_sem_seg.data  # (1, H, W)
+            sample.gt_sem_seg = PixelData(data=move_map(labels, matrix))
+    return samples, parts

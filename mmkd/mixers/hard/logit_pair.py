@@ -15,7 +15,7 @@ from mmkd.utils import ConfigError
 
 
 class LogitPair:
-    """Runs both models on images that somebody else wants to change.
+    """Runs both models on images, with gradients to the images.
 
     Unlike in a training step the teacher is differentiable with respect to its input (its
     parameters stay frozen), and the student is in eval mode, so that no statistics move.
@@ -23,19 +23,17 @@ class LogitPair:
     Args:
         student: Tap of the student's logits, (N, K) or (N, K, H, W).
         teacher: The same of the teacher.
-        key: Config key of what the taps belong to.
 
     Raises:
         ConfigError: A tap is none, or several.
     """
 
-    def __init__(self, student: TapConfig, teacher: TapConfig, key: str) -> None:
-        self.key = key
+    def __init__(self, student: TapConfig, teacher: TapConfig) -> None:
         self.taps = {}
         for side, config in (('student', student), ('teacher', teacher)):
-            taps = Tap.parse(config, None, f'{key}.{side}')
+            taps = Tap.parse(config, None, side)
             if len(taps) != 1:
-                raise ConfigError(f'{key}.{side}', f'is one tap of logits, not {len(taps)}')
+                raise ConfigError(side, f'must be one tap of logits, got {len(taps)}')
             self.taps[side] = taps[0]
         self.readers: dict[str, TapReader] = {}
         self.teacher: Any = None
@@ -55,14 +53,14 @@ class LogitPair:
         own, other = self.taps['student'], self.taps['teacher']
         if other.model not in teachers:
             raise ConfigError(
-                f'{self.key}.teacher',
-                'augmentation is learned against a teacher, and there is none of this name; set '
+                'teacher',
+                'augmentation is learned against a teacher, and no teacher has this name; set '
                 'model.distill.teacher',
             )
         self.teacher = teachers[other.model]
         self.readers = {
-            'student': TapReader(student, {own: f'{self.key}.student'}),
-            'teacher': TapReader(self.teacher.model, {other: f'{self.key}.teacher'}),
+            'student': TapReader(student, {own: 'student'}),
+            'teacher': TapReader(self.teacher.model, {other: 'teacher'}),
         }
         inputs, samples = probe_batch(student, size)
         found = dict(student=run_probe(student, self.readers['student'], inputs, samples)[own])
@@ -72,7 +70,7 @@ class LogitPair:
             shapes = [tuple(t.shape) for t in tensors]
             if len(tensors) != 1 or tensors[0].ndim not in (2, 4) or len(tensors[0]) != 2:
                 raise ConfigError(
-                    f'{self.key}.{side}',
+                    side,
                     f'yields {shapes} for two images; it has to be one tensor of class logits of '
                     'images (N, K) or pixels (N, K, H, W). The dense heads of detectors are '
                     'not supported: use another mixer there',
@@ -80,7 +78,7 @@ class LogitPair:
         s, t = found['student'][0], found['teacher'][0]
         if s.ndim != t.ndim or s.shape[1] != t.shape[1]:
             raise ConfigError(
-                f'{self.key}.student',
+                'student',
                 f"the student's logits {tuple(s.shape)} and the teacher's {tuple(t.shape)} are "
                 'not of the same classes',
             )

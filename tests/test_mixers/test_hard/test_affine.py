@@ -10,7 +10,8 @@ from support.naive import affine_transform
 from support.views import random
 from torch.autograd import gradcheck
 
-from mmkd.functional import affine_matrix, affine_warp, gumbel_choice
+from mmkd.functional import gumbel_choice
+from mmkd.mixers.hard.affine import affine_matrix, affine_warp
 
 SIZE = (7, 10)
 

@@ -219,16 +219,16 @@ def test_batches_of_one_image():
 @pytest.mark.parametrize(
     ('make', 'match'),
     [
-        (lambda: AffineAugmentor(shift=-0.1), 'augmentor.shift.*at least 0'),
-        (lambda: AffineAugmentor(scale=1.0), 'augmentor.scale.*at most 0.95'),
-        (lambda: AffineAugmentor(padding='mirror'), 'augmentor.padding.*reflection'),
-        (lambda: AffineAugmentor(hidden=1.5), 'augmentor.hidden.*whole number'),
-        (lambda: BlendAugmentor(share=0.8), 'augmentor.share.*at most 0.5'),
-        (lambda: MixtureAugmentor(bank=()), 'augmentor.bank.*empty'),
-        (lambda: MixtureAugmentor(tau=0), 'augmentor.tau.*positive'),
+        (lambda: AffineAugmentor(shift=-0.1), '^shift: must be between 0 and 1'),
+        (lambda: AffineAugmentor(scale=1.0), '^scale: must be between 0 and 0.95'),
+        (lambda: AffineAugmentor(padding='mirror'), '^padding.*reflection'),
+        (lambda: AffineAugmentor(hidden=1.5), '^hidden: must be a non-negative integer'),
+        (lambda: BlendAugmentor(share=0.8), '^share: must be between 0 and 0.5'),
+        (lambda: MixtureAugmentor(bank=()), '^bank.*empty'),
+        (lambda: MixtureAugmentor(tau=0), '^tau.*positive'),
         (lambda: MixtureAugmentor(bank=(dict(type='mmkd.AffinAugmentor'),)), 'mmkd.AffineAug'),
         (lambda: MixtureAugmentor(bank=(dict(type='mmkd.MixUp'),)), r'bank\.0\.type.*no augmentor'),
-        (lambda: VAEAugmentor('vae.py'), r'augmentor.vae.*config=…, checkpoint=…'),
+        (lambda: VAEAugmentor('vae.py'), r'^vae.*config=…, checkpoint=…'),
     ],
 )
 def test_bad_arguments(make, match):
