@@ -225,7 +225,7 @@ def test_soft_labels_are_mixed_again():
 def test_soft_labels_need_the_number_of_classes():
     from mmpretrain.structures import DataSample
 
-    with pytest.raises(ConfigError, match='^num_classes'):
+    with pytest.raises(ConfigError, match=r'^num_classes'):
         halves().mix(torch.zeros(2, 3, *SIZE), [DataSample().set_gt_label(0) for _ in range(2)])
 
 

@@ -177,7 +177,7 @@ def test_a_full_mixup_draws_as_before():
 
 @pytest.mark.parametrize('arguments', [dict(partial=1.0), dict(partial=-0.1)])
 def test_bad_shares(arguments):
-    with pytest.raises(ConfigError, match='^partial: '):
+    with pytest.raises(ConfigError, match=r'^partial: '):
         MixUp(**arguments)
-    with pytest.raises(ConfigError, match='^partial_mode'):
+    with pytest.raises(ConfigError, match=r'^partial_mode'):
         MixUp(partial=0.5, partial_mode='replacement')

@@ -232,5 +232,5 @@ def test_what_boxes_cannot_do():
     masks = BitmapMasks(torch.ones(1, *SIZE, dtype=torch.uint8).numpy(), *SIZE)
     with pytest.raises(ConfigError, match='instance masks'):
         det_view([sample_of([[0, 0, 8, 8]], [0], masks=masks)] * 2)
-    with pytest.raises(ConfigError, match='^patch_size: .*need a `grid`'):
+    with pytest.raises(ConfigError, match=r'^patch_size: .*need a `grid`'):
         det_view([sample_of([[0, 0, 8, 8]], [0])] * 2, patch_size=4)

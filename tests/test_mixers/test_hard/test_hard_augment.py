@@ -201,7 +201,7 @@ def test_confidence_with_soft_labels_and_without_any(tmp_path):
     with torch.no_grad():
         mixer.learner.module.policy.mean.zero_()
         mixer.learner.module.policy.std.zero_()
-    with pytest.raises(ConfigError, match='^confidence: needs class labels'):
+    with pytest.raises(ConfigError, match=r'^confidence: needs class labels'):
         mixer.learn(model, inputs, None)
 
 
@@ -371,7 +371,7 @@ def test_boxes_do_not_move(tmp_path):
     _, mixer, _, _ = built(tmp_path)
     detector = make_student('det')
     inputs, samples = preprocessed(detector, 'det')
-    with pytest.raises(ConfigError, match='^augmentor: boxes are not moved'):
+    with pytest.raises(ConfigError, match=r'^augmentor: boxes are not moved'):
         mixer.mix(inputs, samples)
 
 
