@@ -15,7 +15,7 @@ from support.tiny_models import SCOPES, TASKS, model_config
 from test_methods.test_instance_kd import ips
 
 from mmkd.utils import ConfigError, plain_config
-from mmkd.utils.student_config import ours_in, plain_options
+from mmkd.utils.student_config import mmkd_keys, plain_options
 
 PAIRS = dict(type='mmkd.SameClassPairBatchSampler', anchors_per_epoch='half')
 
@@ -82,7 +82,7 @@ def test_the_plain_student_has_plain_batches(shapes, tmp_path):
     assert plain_options(config_of('det', shapes, tmp_path)) == {'model.distill': None}
     cut = plain_config(cfg)
     assert 'batch_sampler' not in cut.train_dataloader
-    assert not list(ours_in(cut.to_dict()))
+    assert not list(mmkd_keys(cut.to_dict()))
     assert 'batch_sampler' in cfg.train_dataloader
     cfg.merge_from_dict(options)
     with DefaultScope.overwrite_default_scope('mmpretrain'):

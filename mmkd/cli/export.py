@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from mmkd.utils.checkpoints import read_checkpoint
 from mmkd.utils.errors import ConfigError
-from mmkd.utils.loading import build_plain
-from mmkd.utils.student_config import ours_in, plain_config
+from mmkd.utils.loading import build_plain, read_checkpoint
+from mmkd.utils.student_config import mmkd_keys, plain_config
 
 # What a user of the weights may want to know; seeds, paths and times of the run are not among it.
 KEPT_META = ('epoch', 'iter', 'dataset_meta', 'mmengine_version')
@@ -58,7 +57,7 @@ def export_student(
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise ConfigError('config', f'{checkpoint} does not fit the student: {error}') from error
-    needed = list(ours_in({k: v for k, v in cfg.items() if k != 'model'}))
+    needed = list(mmkd_keys({k: v for k, v in cfg.items() if k != 'model'}))
     for key in needed:
         print(f'warning: {key} of the config still needs mmkd, for training')
     meta = {k: v for k, v in (content.get('meta') or {}).items() if k in KEPT_META}

@@ -16,8 +16,8 @@ from mmengine.config import Config, DictAction
 from mmengine.hooks import CheckpointHook
 
 import mmkd
-from mmkd.utils.checkpoints import refusal, restrict, unsafe
 from mmkd.utils.errors import ConfigError, Interrupted, NonFiniteError
+from mmkd.utils.loading import refusal, restrict, unsafe
 
 # Top-level config key: whether load_from, resume and pretrained weights may hold more than weights.
 TRUST = 'trusted_checkpoints'

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmkd.functional import token_masks
 from mmkd.utils import ConfigError
-from mmkd.utils.checkpoints import read_checkpoint
+from mmkd.utils.loading import read_checkpoint
 
 PREFIX = 'mask_tokens.'  # of the entries in the mask stage's checkpoint
 

@@ -19,10 +19,11 @@ def is_distilled(cfg: Config) -> bool:
 
 
 def plain_config(cfg: Config) -> Config:
-    """Return the config of the plain student, which needs no mmkd.
+    """Return the config of the plain student, which does not need mmkd.
 
     The model gets its own type back; ``distill``, mmkd's hooks, batch samplers, data set wrappers,
-    metrics and ``custom_imports`` go. A config without distillation is returned as a copy.
+    metrics and ``custom_imports`` are removed. A config without distillation is returned as a
+    copy.
 
     Args:
         cfg: A distillation config; it is not changed.
@@ -34,7 +35,7 @@ def plain_config(cfg: Config) -> Config:
         raise ConfigError('model', 'the config has none')
     cfg = copy.deepcopy(cfg)
     if is_distilled(cfg):
-        # The type comes first, as in every config that people write.
+        # The type comes first, as in hand-written configs.
         model = dict(type=cfg.model.pop('student'))
         model.update({k: v for k, v in cfg.model.items() if k not in ('type', 'distill')})
         cfg.model = model
@@ -43,59 +44,56 @@ def plain_config(cfg: Config) -> Config:
     if saving.get('type') == 'mmkd.SafeCheckpointHook':
         saving['type'] = 'CheckpointHook'
         saving.pop('stop_check', None)
-    for name in [name for name, hook in hooks.items() if is_ours(hook)]:
+    for name in [name for name, hook in hooks.items() if is_mmkd(hook)]:
         hooks.pop(name)
-    if cfg.get('custom_hooks'):
-        cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not is_ours(hook)]
     if pairs_images(cfg):
         cfg.train_dataloader.pop('batch_sampler')
     dataset: Any = (cfg.get('train_dataloader') or {}).get('dataset')
-    if is_ours(dataset) and 'dataset' in dataset:  # a wrapper
+    if is_mmkd(dataset) and 'dataset' in dataset:  # a wrapper
         cfg.train_dataloader.dataset = dataset['dataset']
-    for name in ('val_evaluator', 'test_evaluator'):
-        metrics = cfg.get(name)
-        if isinstance(metrics, list) and not all(is_ours(metric) for metric in metrics):
-            cfg[name] = [metric for metric in metrics if not is_ours(metric)]
-    imports = cfg.get('custom_imports')
-    if imports:
+    for name in ('custom_hooks', 'val_evaluator', 'test_evaluator'):
+        parts = cfg.get(name)
+        several = isinstance(parts, (list, tuple))
+        kept = [part for part in parts if not is_mmkd(part)] if several else []
+        if kept or (several and name == 'custom_hooks'):  # an evaluator is not left empty
+            cfg[name] = kept
+    if imports := cfg.get('custom_imports'):
         names = imports['imports']
         names = [names] if isinstance(names, str) else list(names)
-        kept = [name for name in names if name.split('.')[0] != 'mmkd']
-        if kept:
-            imports['imports'] = kept
-        else:
+        imports['imports'] = [name for name in names if name.split('.')[0] != 'mmkd']
+        if not imports['imports']:
             cfg.pop('custom_imports')
     return cfg
 
 
 def pairs_images(cfg: Config) -> bool:
     """Whether the training batches of a config are made of same-class pairs."""
-    return is_ours((cfg.get('train_dataloader') or {}).get('batch_sampler'))
+    return is_mmkd((cfg.get('train_dataloader') or {}).get('batch_sampler'))
 
 
 def learns_from_pairs(cfg: Config) -> bool:
-    """Whether images of a batch, or objects in them, have to share classes to be distilled."""
+    """Whether distillation needs images of a batch, or objects in them, to share classes."""
     mixer = (cfg.model.get('distill') or {}).get('mixer') or {}
     return pairs_images(cfg) or mixer.get('type') == 'mmkd.PatchSwap'
 
 
 def plain_options(cfg: Config) -> dict[str, None]:
-    """Return the overrides, as of ``--cfg-options``, that train the plain student of a config."""
+    """Return the ``--cfg-options`` that train the plain student of a config."""
     options: dict[str, None] = {'model.distill': None}
     if pairs_images(cfg):
         options['train_dataloader.batch_sampler'] = None
     return options
 
 
-def is_ours(node: Any) -> bool:
-    """Whether a config node builds something of mmkd."""
+def is_mmkd(node: Any) -> bool:
+    """Whether a config node builds a component of mmkd."""
     kind = node.get('type') if isinstance(node, Mapping) else None
     return isinstance(kind, str) and (kind.startswith('mmkd.') or kind == 'DistillHook')
 
 
-def ours_in(node: Any, key: str = '') -> Iterator[str]:
-    """Yield the config keys at which something of mmkd is built."""
-    if is_ours(node):
+def mmkd_keys(node: Any, key: str = '') -> Iterator[str]:
+    """Yield the config keys of mmkd's components."""
+    if is_mmkd(node):
         yield key
     if isinstance(node, Mapping):
         items: Any = node.items()
@@ -104,7 +102,7 @@ def ours_in(node: Any, key: str = '') -> Iterator[str]:
     else:
         return
     for name, value in items:
-        yield from ours_in(value, f'{key}.{name}'.lstrip('.'))
+        yield from mmkd_keys(value, f'{key}.{name}'.lstrip('.'))
 
 
 def find(node: Any, key: str) -> Any:

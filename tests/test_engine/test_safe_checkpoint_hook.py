@@ -17,7 +17,7 @@ from test_engine.test_resume import small_disk
 from mmkd.cli.launch import save_safely
 from mmkd.engine.resume import find_fault
 from mmkd.utils import ConfigError, Interrupted, plain_config
-from mmkd.utils.checkpoints import weights_only
+from mmkd.utils.loading import weights_only
 
 
 class Terminate(Hook):

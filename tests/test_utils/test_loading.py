@@ -17,7 +17,7 @@ from support.tiny_models import MIMIC, make_student, teacher_config
 
 from mmkd.models.mask_tokens import load_tokens
 from mmkd.utils import ConfigError
-from mmkd.utils.checkpoints import FORCE, fetch, read_checkpoint, weights_only
+from mmkd.utils.loading import FORCE, fetch, read_checkpoint, weights_only
 
 
 class Touch:
