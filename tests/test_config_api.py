@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from mmengine.config import Config
-from support.helpers import CONFIGS, ROOT, bases_of
+from support.helpers import CONFIGS, ROOT, all_bases_of
 
 import mmkd
 
@@ -15,7 +15,7 @@ import mmkd
 OWN = {
     path.parent.name: str(path.relative_to(CONFIGS))
     for path in sorted(CONFIGS.glob('[a-z]*/*.py'))
-    if not any('::' in base for base in bases_of(path))
+    if not any('::' in base for base in all_bases_of(path))
 }
 
 

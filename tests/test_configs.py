@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -17,11 +20,13 @@ from mmengine.logging import MessageHub
 from support.helpers import (
     CONFIGS,
     ROOT,
+    all_bases_of,
     bases_of,
     build,
     find,
     make_batch,
     read_config,
+    student_of,
     task_of,
     tensors_of,
     tiny_distilled,
@@ -29,6 +34,7 @@ from support.helpers import (
 from torch import nn
 
 import mmkd  # noqa: F401
+from mmkd.utils.loading import load_config
 from mmkd.utils.student_config import learns_from_pairs, pairs_images
 
 # Folders of configs/ that hold configs but no distillation method.
@@ -37,7 +43,10 @@ NAME = re.compile(r'[a-z0-9.+-]+_[a-z0-9.+-]+_[a-z0-9.+-]+_[a-z0-9.+-]+\.py')
 FOLDERS = sorted({p.parent for p in CONFIGS.glob('*/*.py')} - {CONFIGS / n for n in NO_METHODS})
 FILES = [path for folder in FOLDERS for path in sorted(folder.glob('*.py'))]
 PACKAGES = ('mmdet', 'mmseg', 'mmpretrain')
+PAIRS = sorted((CONFIGS / '_base_' / 'pairs').glob('*.py'))
 GOLDEN = Path(__file__).parent / 'golden' / 'golden_steps.json'
+# Where the weights of upstream teachers were when the configs named their addresses.
+WEIGHTS = json.loads((Path(__file__).parent / 'golden' / 'teacher_weights.json').read_text())
 # Large enough for five pyramid levels, no larger.
 SIZES = dict(det=128, seg=(64, 128), cls=64)
 
@@ -47,27 +56,18 @@ every_folder = pytest.mark.parametrize('folder', FOLDERS, ids=lambda p: p.name)
 
 def skip_without_packages(path: Path) -> None:
     """Skip a config of an OpenMMLab package that is not installed."""
+    bases = all_bases_of(path)
     for name in PACKAGES:
-        if any(base.startswith(f'{name}::') for base in bases_of(path)):
+        if any(base.startswith(f'{name}::') for base in bases):
             pytest.importorskip(name)
 
 
 def teachers_of(cfg: Config) -> list[dict]:
     """Return the configs of all teachers."""
-    teacher = cfg.model.distill.get('teacher')
+    teacher = cfg.model.get('distill', {}).get('teacher')
     if not teacher:
         return []
     return [teacher] if 'config' in teacher else list(teacher.values())
-
-
-def published_weights(name: str) -> str:
-    """Return the weights that a package's metafile names for one of its configs."""
-    package, _, config = name.partition('::')
-    mim = Path(pytest.importorskip(package).__file__).parent / '.mim'
-    folder = (mim / 'configs' / config).parent
-    metafile = next(folder.glob('metafile.y*ml'))
-    models = yaml.safe_load(metafile.read_text())['Models']
-    return next(m['Weights'] for m in models if m.get('Config') == f'configs/{config}')
 
 
 def machine() -> dict[str, str]:
@@ -165,24 +165,21 @@ def test_name(path):
 def test_extends_its_base_and_nothing_else(path):
     skip_without_packages(path)
     cfg = Config.fromfile(path)
-    (base_name,) = bases_of(path)
-    base = read_config(base_name, path.parent)
+    base = student_of(path)
     assert cfg.model.type == 'mmkd.Distilled'
     assert cfg.model.student == base.model.type
     assert cfg.model.distill.methods
     assert cfg.default_hooks.distill.type == 'mmkd.DistillHook'
-    assert cfg.custom_imports.imports == ['mmkd']
+    assert 'custom_imports' not in cfg  # the registries find mmkd by its scope
     rest = cfg.to_dict()
     rest['model'].pop('distill')
     rest['model']['type'] = rest['model'].pop('student')
     rest['default_hooks'].pop('distill')
-    rest.pop('custom_imports')
     if pairs_images(cfg):
         # Batches of pairs come with what learns from them, and from nowhere else.
         assert task_of(cfg) == 'cls' and learns_from_pairs(cfg)
         rest['train_dataloader'].pop('batch_sampler')
     expected = base.to_dict()
-    expected.pop('custom_imports', None)
     # A plain config may have no hooks of its own; here there is one.
     expected.setdefault('default_hooks', {})
     assert rest == expected
@@ -197,14 +194,62 @@ def test_teacher(path):
         assert 'mmkd' not in teacher_cfg.model.type
         assert find(teacher_cfg.model, 'num_classes') == find(cfg.model, 'num_classes')
         if teacher.config.partition('::')[0] in PACKAGES:
-            # OpenMMLab's own releases and the forks serve the same files from different hosts.
-            published = urlparse(published_weights(teacher.config))
-            shipped = urlparse(teacher.checkpoint)
-            assert shipped.scheme == 'https'
-            assert shipped.path == published.path
+            assert teacher.checkpoint == 'auto' and teacher.config in WEIGHTS
         else:
             stem = Path(teacher.config.partition('::')[2]).stem
             assert teacher.checkpoint == f'work_dirs/teachers/{stem}/teacher.pth'
+
+
+@pytest.mark.parametrize('name', WEIGHTS)
+def test_auto_is_the_published_weights(name):
+    """OpenMMLab's own releases and the forks serve the same files from different hosts."""
+    pytest.importorskip(name.partition('::')[0])
+    _, address = load_config(name, 'teacher', weights=True)
+    assert address is not None and urlparse(address).scheme == 'https'
+    assert urlparse(address).path == urlparse(WEIGHTS[name]).path
+
+
+def test_pairs_are_shared():
+    """A pair of one config stays in it; a pair of two has a file."""
+    users = Counter(base for path in FILES for base in all_bases_of(path) if 'pairs/' in base)
+    assert {Path(base).name for base in users} == {path.name for path in PAIRS}
+    assert min(users.values()) > 1 and all(NAME.fullmatch(path.name) for path in PAIRS)
+    inline: dict[str, Path] = {}
+    for path in (*PAIRS, *FILES):
+        (base,) = bases_of(path)
+        if "type='mmkd.Distilled'" in path.read_text():
+            student = base if '::' in base else str((path.parent / base).resolve())
+            teachers = teachers_of(Config.fromfile(path))
+            pair = json.dumps([student, *teachers], sort_keys=True)
+            assert pair not in inline, (path, inline.get(pair))
+            inline[pair] = path
+
+
+@pytest.mark.slow
+def test_mmengine_alone_finds_mmkd(tmp_path):
+    """Models, hooks, samplers and metrics of mmkd are imported by their scope."""
+    pytest.importorskip('mmpretrain')
+    code = (
+        'import sys\n'
+        'from mmengine.config import Config\n'
+        'from mmengine.registry import DATA_SAMPLERS\n'
+        'from mmengine.runner import Runner\n'
+        'cfg = Config.fromfile(sys.argv[1])\n'
+        "cfg.work_dir, cfg.launcher = sys.argv[2], 'none'\n"
+        "assert 'mmkd' not in sys.modules\n"
+        'runner = Runner.from_cfg(cfg)\n'
+        'runner.build_evaluator(cfg.val_evaluator)\n'
+        'assert DATA_SAMPLERS.get(cfg.train_dataloader.batch_sampler.type)\n'
+        "assert [h for h in runner.hooks if type(h).__name__ == 'DistillHook']\n"
+        'assert runner.model.distiller.methods\n'
+    )
+    config = CONFIGS / 'cs-kd' / 'resnet_self_r18-w16_fashion-mnist.py'
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code, str(config), str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @every_file

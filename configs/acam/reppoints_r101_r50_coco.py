@@ -1,19 +1,16 @@
 # ACAM-KD. RepPoints R101 -> R50 on COCO, both trained for 24 epochs.
 _base_ = 'mmdet::reppoints/reppoints-moment_r50_fpn-gn_head-gn_2x_coco.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+# The reduction is ours: with the paper's and with MasKD's the masks vanish.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
     distill=dict(
         teacher=dict(
             config='mmdet::reppoints/reppoints-moment_r101_fpn-gn_head-gn_2x_coco.py',
-            checkpoint='https://download.openmmlab.com/mmdetection/v2.0/reppoints/'
-            'reppoints_moment_r101_fpn_gn-neck%2Bhead_2x_coco/'
-            'reppoints_moment_r101_fpn_gn-neck%2Bhead_2x_coco_20200329-4fbc7310.pth',
+            checkpoint='auto',
         ),
         inherit=('neck', 'bbox_head'),
         methods=dict(
-            # The reduction is ours: with the paper's and with MasKD's the masks vanish.
             acam=dict(
                 type='mmkd.ACAM',
                 student='neck',
@@ -22,7 +19,7 @@ model = dict(
                 num_masks=6,
                 reduction='weighted_mean',
                 weight=1.0,
-            ),
+            )
         ),
     ),
 )

@@ -1,17 +1,9 @@
 # AT. PSPNet R18 -> half-width R18 on the nuclei.
-_base_ = '../students/pspnet_r18-w16_nuclei.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/pspnet_r18_r18-w16_nuclei.py'
+# Published: 10000. The maps are small, so the mean over their cells is large; see README.
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmkd::teachers/pspnet_r18_nuclei.py',
-            checkpoint='work_dirs/teachers/pspnet_r18_nuclei/teacher.pth',
-        ),
         methods=dict(
-            # Published: 10000. The maps are small, so the mean over their cells is large; see
-            # README.
             at=dict(
                 type='mmkd.AT',
                 student='backbone',
@@ -19,8 +11,7 @@ model = dict(
                 levels=(0, 1, 2, 3),
                 p=2.0,
                 weight=200.0,
-            ),
-        ),
-    ),
+            )
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

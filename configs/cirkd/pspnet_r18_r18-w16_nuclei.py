@@ -1,14 +1,7 @@
 # CIRKD and pixel KD. PSPNet R18 -> half-width R18 on the nuclei.
-_base_ = '../students/pspnet_r18-w16_nuclei.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/pspnet_r18_r18-w16_nuclei.py'
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmkd::teachers/pspnet_r18_nuclei.py',
-            checkpoint='work_dirs/teachers/pspnet_r18_nuclei/teacher.pth',
-        ),
         methods=dict(
             # Queues of the size of the set; weights as published.
             cirkd=dict(
@@ -29,7 +22,6 @@ model = dict(
                 tau=1.0,
                 weight=1.0,
             ),
-        ),
-    ),
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,23 +1,15 @@
 # CosPress, known from its abstract only. Tiny ViT -> ResNet w16 on 1000 images of Fashion-MNIST.
-_base_ = '../students/resnet_r18-w16_fashion-mnist.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/resnet_vit-t_r18-w16_fashion-mnist.py'
+# Our reading of the abstract; the weight is ours.
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmkd::teachers/vit_t-p4_fashion-mnist.py',
-            checkpoint='work_dirs/teachers/vit_t-p4_fashion-mnist/teacher.pth',
-        ),
         methods=dict(
-            # Our reading of the abstract; the weight is ours.
             cospress=dict(
                 type='mmkd.CosPress',
                 student=dict(module='head.fc', source='input'),
                 teacher=dict(module='head.layers.head', source='input'),
                 weight=1.0,
-            ),
-        ),
-    ),
+            )
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

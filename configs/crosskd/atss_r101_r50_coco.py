@@ -1,19 +1,12 @@
 # CrossKD. ATSS R101 -> R50 on COCO, both trained for 12 epochs.
 _base_ = 'mmdet::atss/atss_r50_fpn_1x_coco.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+# The student's feature behind conv 3 of 4, all weights 1, as published.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmdet::atss/atss_r101_fpn_1x_coco.py',
-            checkpoint='https://download.openmmlab.com/mmdetection/v2.0/atss/'
-            'atss_r101_fpn_1x_coco/atss_r101_fpn_1x_20200825-dfcadd6f.pth',
-        ),
-        methods=dict(
-            # The student's feature behind conv 3 of 4, all weights 1, as published.
-            crosskd=dict(type='mmkd.CrossKD', head='atss'),
-        ),
+        teacher=dict(config='mmdet::atss/atss_r101_fpn_1x_coco.py', checkpoint='auto'),
+        methods=dict(crosskd=dict(type='mmkd.CrossKD', head='atss')),
     ),
 )
 default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,20 +1,15 @@
 # CrossKD. FCOS R101 -> R50 on COCO, both trained for 24 multi-scale epochs.
 _base_ = 'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_ms-640-800-2x_coco.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+# The student's feature behind conv 2 of 4, weights 0.4 and 0.75, as published.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
     distill=dict(
         teacher=dict(
             config='mmdet::fcos/fcos_r101-caffe_fpn_gn-head_ms-640-800-2x_coco.py',
-            checkpoint='https://download.openmmlab.com/mmdetection/v2.0/fcos/'
-            'fcos_r101_caffe_fpn_gn-head_mstrain_640-800_2x_coco/'
-            'fcos_r101_caffe_fpn_gn-head_mstrain_640-800_2x_coco-511424d6.pth',
+            checkpoint='auto',
         ),
-        methods=dict(
-            # The student's feature behind conv 2 of 4, weights 0.4 and 0.75, as published.
-            crosskd=dict(type='mmkd.CrossKD', head='fcos'),
-        ),
+        methods=dict(crosskd=dict(type='mmkd.CrossKD', head='fcos')),
     ),
 )
 default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,20 +1,4 @@
 # CrossKD. GFL R101 -> R50 on COCO: a student of 12 epochs, a teacher of 24 multi-scale ones.
-_base_ = 'mmdet::gfl/gfl_r50_fpn_1x_coco.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
-model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
-    distill=dict(
-        teacher=dict(
-            config='mmdet::gfl/gfl_r101_fpn_ms-2x_coco.py',
-            checkpoint='https://download.openmmlab.com/mmdetection/v2.0/gfl/'
-            'gfl_r101_fpn_mstrain_2x_coco/'
-            'gfl_r101_fpn_mstrain_2x_coco_20200629_200126-dd12f847.pth',
-        ),
-        methods=dict(
-            # The student's feature behind conv 3 of 4, weights 1 and 4, as published.
-            crosskd=dict(type='mmkd.CrossKD', head='gfl'),
-        ),
-    ),
-)
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))
+_base_ = '../_base_/pairs/gfl_r101_r50_coco.py'
+# The student's feature behind conv 3 of 4, weights 1 and 4, as published.
+model = dict(distill=dict(methods=dict(crosskd=dict(type='mmkd.CrossKD', head='gfl'))))

@@ -1,20 +1,4 @@
 # CrossKD. RetinaNet R101 -> R50 on COCO, both trained for 24 epochs.
-_base_ = 'mmdet::retinanet/retinanet_r50_fpn_2x_coco.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
-model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
-    distill=dict(
-        teacher=dict(
-            config='mmdet::retinanet/retinanet_r101_fpn_2x_coco.py',
-            checkpoint='https://download.openmmlab.com/mmdetection/v2.0/retinanet/'
-            'retinanet_r101_fpn_2x_coco/'
-            'retinanet_r101_fpn_2x_coco_20200131-5560aee8.pth',
-        ),
-        methods=dict(
-            # The student's feature behind conv 3 of 4, weights 1 and 1, as published.
-            crosskd=dict(type='mmkd.CrossKD', head='retina'),
-        ),
-    ),
-)
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))
+_base_ = '../_base_/pairs/retinanet_r101_r50_coco.py'
+# The student's feature behind conv 3 of 4, weights 1 and 1, as published.
+model = dict(distill=dict(methods=dict(crosskd=dict(type='mmkd.CrossKD', head='retina'))))

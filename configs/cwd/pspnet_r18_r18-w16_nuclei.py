@@ -1,25 +1,16 @@
 # CWD. PSPNet R18 -> half-width R18 on the nuclei.
-_base_ = '../students/pspnet_r18-w16_nuclei.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/pspnet_r18_r18-w16_nuclei.py'
+# A fifth of the published weight on class maps: this student starts from scratch; see README.
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmkd::teachers/pspnet_r18_nuclei.py',
-            checkpoint='work_dirs/teachers/pspnet_r18_nuclei/teacher.pth',
-        ),
         methods=dict(
-            # A fifth of the published weight on class maps: this student starts from scratch; see
-            # README.
             cwd=dict(
                 type='mmkd.CWD',
                 student='decode_head.conv_seg',
                 teacher='decode_head.conv_seg',
                 tau=1.0,
                 weight=1.0,
-            ),
-        ),
-    ),
+            )
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,17 +1,9 @@
 # CWD. RetinaNet R18 -> quarter-width R18 on BCCD.
-_base_ = '../students/retinanet_r18-w16_bccd.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/retinanet_r18_r18-w16_bccd.py'
+# Published for a pretrained student: 10. From scratch that is 30 times the task loss; see README.
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmkd::teachers/retinanet_r18_bccd.py',
-            checkpoint='work_dirs/teachers/retinanet_r18_bccd/teacher.pth',
-        ),
         methods=dict(
-            # Published for a pretrained student: 10. From scratch that is 30 times the task loss;
-            # see README.
             cwd=dict(
                 type='mmkd.CWD',
                 student='neck',
@@ -19,8 +11,7 @@ model = dict(
                 levels=(0, 1, 2, 3, 4),
                 tau=1.0,
                 weight=0.5,
-            ),
-        ),
-    ),
+            )
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,16 +1,9 @@
 # DIST. ResNet w32 -> w16 on 1000 images of Fashion-MNIST.
-_base_ = '../students/resnet_r18-w16_fashion-mnist.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/resnet_r18-w32_r18-w16_fashion-mnist.py'
+# The published values for ImageNet.
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmkd::teachers/resnet_r18-w32_fashion-mnist.py',
-            checkpoint='work_dirs/teachers/resnet_r18-w32_fashion-mnist/teacher.pth',
-        ),
         methods=dict(
-            # The published values for ImageNet.
             dist=dict(
                 type='mmkd.DIST',
                 student='head.fc',
@@ -19,8 +12,7 @@ model = dict(
                 beta=1.0,
                 gamma=1.0,
                 weight=2.0,
-            ),
-        ),
-    ),
+            )
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

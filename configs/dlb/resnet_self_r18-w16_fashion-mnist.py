@@ -1,16 +1,8 @@
 # DLB. ResNet w16 on 1000 images of Fashion-MNIST, without a teacher.
-_base_ = '../students/resnet_r18-w16_fashion-mnist.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/resnet_self_r18-w16_fashion-mnist.py'
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
-    distill=dict(
-        methods=dict(
-            last=dict(type='mmkd.DLB', student='head.fc', tau=3.0, weight=1.0),
-        ),
-    ),
+    distill=dict(methods=dict(last=dict(type='mmkd.DLB', student='head.fc', tau=3.0, weight=1.0)))
 )
 # Half of every batch are the images of the batch before; half of the images are new in each epoch, so that it has as
 # many images as the student's.
 train_dataloader = dict(batch_sampler=dict(type='mmkd.PreviousBatchSampler', new_per_epoch='half'))
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,15 +1,7 @@
 # DLB. ResNet-18 on CIFAR-100, without a teacher.
-_base_ = '../students/resnet_r18_cifar100.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/resnet_self_r18_cifar100.py'
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
-    distill=dict(
-        methods=dict(
-            last=dict(type='mmkd.DLB', student='head.fc', tau=3.0, weight=1.0),
-        ),
-    ),
+    distill=dict(methods=dict(last=dict(type='mmkd.DLB', student='head.fc', tau=3.0, weight=1.0)))
 )
 # Half of every batch are the images of the batch before, so an epoch has twice as many steps.
 train_dataloader = dict(batch_sampler=dict(type='mmkd.PreviousBatchSampler'))
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

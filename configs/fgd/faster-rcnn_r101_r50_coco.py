@@ -1,20 +1,11 @@
 # FGD. Faster R-CNN R101 -> R50 on COCO, both trained for 24 epochs.
-_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/faster-rcnn_r101_r50_coco.py'
+# The authors' values of two-stage detectors. They also clip gradients to a norm of 35:
+# --cfg-options optim_wrapper.clip_grad.max_norm=35
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py',
-            checkpoint='https://download.openmmlab.com/mmdetection/v2.0/faster_rcnn/'
-            'faster_rcnn_r101_fpn_2x_coco/'
-            'faster_rcnn_r101_fpn_2x_coco_bbox_mAP-0.398_20200504_210455-1d2dac9c.pth',
-        ),
         inherit=('neck', 'rpn_head', 'roi_head'),
         methods=dict(
-            # The authors' values of two-stage detectors. They also clip gradients to a norm of 35:
-            # --cfg-options optim_wrapper.clip_grad.max_norm=35
             fgd=dict(
                 type='mmkd.FGD',
                 student='neck',
@@ -25,8 +16,7 @@ model = dict(
                 gamma=5e-5,
                 lambda_=5e-7,
                 tau=0.5,
-            ),
+            )
         ),
-    ),
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,20 +1,11 @@
 # FGD. RetinaNet R101 -> R50 on COCO, both trained for 24 epochs.
-_base_ = 'mmdet::retinanet/retinanet_r50_fpn_2x_coco.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/retinanet_r101_r50_coco.py'
+# The authors' values of RetinaNet. They also clip gradients to a norm of 35: --cfg-options
+# optim_wrapper.clip_grad.max_norm=35
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmdet::retinanet/retinanet_r101_fpn_2x_coco.py',
-            checkpoint='https://download.openmmlab.com/mmdetection/v2.0/retinanet/'
-            'retinanet_r101_fpn_2x_coco/'
-            'retinanet_r101_fpn_2x_coco_20200131-5560aee8.pth',
-        ),
         inherit=('neck', 'bbox_head'),
         methods=dict(
-            # The authors' values of RetinaNet. They also clip gradients to a norm of 35:
-            # --cfg-options optim_wrapper.clip_grad.max_norm=35
             fgd=dict(
                 type='mmkd.FGD',
                 student='neck',
@@ -25,8 +16,7 @@ model = dict(
                 gamma=5e-4,
                 lambda_=5e-6,
                 tau=0.5,
-            ),
+            )
         ),
-    ),
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

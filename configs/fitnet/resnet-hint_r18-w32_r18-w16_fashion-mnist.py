@@ -1,7 +1,6 @@
 # FitNet, first stage: the student's first half learns the teacher's maps of stride 2.
 # ResNet w32 -> w16 on 1000 images of Fashion-MNIST.
 _base_ = '../students/resnet-hint_r18-w16_fashion-mnist.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
@@ -16,7 +15,7 @@ model = dict(
                 student='backbone.layer1',
                 teacher='backbone.layer1',
                 weight=1.0,
-            ),
+            )
         ),
     ),
 )

@@ -2,7 +2,6 @@
 # ResNet-28x4 -> ResNet-14x4 on CIFAR-100. The weight is mdistiller's, which learns the same hint
 # beside the cross-entropy.
 _base_ = '../students/resnet-hint_r14x4_cifar100.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
@@ -17,7 +16,7 @@ model = dict(
                 student='backbone.layer2',
                 teacher='backbone.layer2',
                 weight=100.0,
-            ),
+            )
         ),
     ),
 )

@@ -1,18 +1,12 @@
 # IPS, dense form (ours). Half-width PSPNet R18 on the generated shapes, without a teacher.
 _base_ = '../students/pspnet_r18-w16_shapes-seg.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
     distill=dict(
         mixer=dict(type='mmkd.PatchSwap', patch_size=16, prob=0.5),
         methods=dict(
-            ips=dict(
-                type='mmkd.InstanceKD',
-                student='decode_head.conv_seg',
-                tau=4.0,
-                weight=1.0,
-            ),
+            ips=dict(type='mmkd.InstanceKD', student='decode_head.conv_seg', tau=4.0, weight=1.0)
         ),
     ),
 )

@@ -1,19 +1,13 @@
 # IPS. ResNet w16 on 1000 images of Fashion-MNIST, without a teacher.
-_base_ = '../students/resnet_r18-w16_fashion-mnist.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/resnet_self_r18-w16_fashion-mnist.py'
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
         # Patch size and weight were chosen on val (configs/studies/fashion-mnist-ips.yml).
         mixer=dict(type='mmkd.PatchSwap', patch_size=14, prob=0.5),
-        methods=dict(
-            ips=dict(type='mmkd.InstanceKD', student='head.fc', tau=4.0, weight=1.0),
-        ),
-    ),
+        methods=dict(ips=dict(type='mmkd.InstanceKD', student='head.fc', tau=4.0, weight=1.0)),
+    )
 )
 # Half of the images are anchors in each epoch, so that it has as many images as the student's.
 train_dataloader = dict(
     batch_sampler=dict(type='mmkd.SameClassPairBatchSampler', anchors_per_epoch='half')
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,15 +1,12 @@
 # IPS. The backbone of the small detectors, on the generated shapes, without a teacher;
 # students/retinanet_r18-w16-ips_shapes-det.py starts from it.
 _base_ = '../students/resnet_r18-w16_shapes-cls-64px.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
     distill=dict(
         mixer=dict(type='mmkd.PatchSwap', patch_size=16, prob=0.5),
-        methods=dict(
-            ips=dict(type='mmkd.InstanceKD', student='head.fc', tau=4.0, weight=1.0),
-        ),
+        methods=dict(ips=dict(type='mmkd.InstanceKD', student='head.fc', tau=4.0, weight=1.0)),
     ),
 )
 # Half of the images are anchors in each epoch, so that it has as many images as the student's.

@@ -1,14 +1,11 @@
 # IPS. ResNet w8 on the generated shapes, without a teacher.
 _base_ = '../students/resnet_r18-w8_shapes-cls.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
     distill=dict(
         mixer=dict(type='mmkd.PatchSwap', patch_size=16, prob=0.5),
-        methods=dict(
-            ips=dict(type='mmkd.InstanceKD', student='head.fc', tau=4.0, weight=1.0),
-        ),
+        methods=dict(ips=dict(type='mmkd.InstanceKD', student='head.fc', tau=4.0, weight=1.0)),
     ),
 )
 # Half of the images are anchors in each epoch, so that it has as many images as the student's.

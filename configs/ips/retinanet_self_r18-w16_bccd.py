@@ -1,9 +1,6 @@
 # IPS, dense form (ours). Quarter-width RetinaNet R18 on BCCD, without a teacher.
-_base_ = '../students/retinanet_r18-w16_bccd.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/retinanet_self_r18-w16_bccd.py'
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
         mixer=dict(type='mmkd.PatchSwap', grid=(2, 2), prob=0.5),
         methods=dict(
@@ -14,8 +11,7 @@ model = dict(
                 num_classes=3,
                 tau=4.0,
                 weight=4.0,
-            ),
+            )
         ),
-    ),
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

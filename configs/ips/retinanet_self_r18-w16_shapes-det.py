@@ -1,6 +1,5 @@
 # IPS, dense form (ours). Quarter-width RetinaNet R18 on the generated shapes, without a teacher.
 _base_ = '../students/retinanet_r18-w16_shapes-det.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
@@ -14,7 +13,7 @@ model = dict(
                 num_classes=5,
                 tau=4.0,
                 weight=4.0,
-            ),
+            )
         ),
     ),
 )

@@ -1,6 +1,5 @@
 # IPS, dense form (ours). RetinaNet R50 on COCO, 24 epochs, without a teacher.
 _base_ = 'mmdet::retinanet/retinanet_r50_fpn_2x_coco.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
@@ -15,7 +14,7 @@ model = dict(
                 num_classes=80,
                 tau=4.0,
                 weight=4.0,
-            ),
+            )
         ),
     ),
 )

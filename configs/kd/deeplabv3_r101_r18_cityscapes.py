@@ -1,16 +1,7 @@
 # Feature mimic and pixel KD. DeepLabV3 R101 -> R18 on Cityscapes, 512x1024, 80k iterations.
-_base_ = 'mmseg::deeplabv3/deeplabv3_r18-d8_4xb2-80k_cityscapes-512x1024.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/deeplabv3_r101_r18_cityscapes.py'
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmseg::deeplabv3/deeplabv3_r101-d8_4xb2-80k_cityscapes-512x1024.py',
-            checkpoint='https://mmassets.onedl.ai/mmsegmentation/v0.5/deeplabv3/'
-            'deeplabv3_r101-d8_512x1024_80k_cityscapes/'
-            'deeplabv3_r101-d8_512x1024_80k_cityscapes_20200606_113503-9e428899.pth',
-        ),
         methods=dict(
             # Before the classifier, 512 and 128 channels: aligned by a 1x1 conv. The weight is
             # ours.
@@ -29,7 +20,6 @@ model = dict(
                 tau=1.0,
                 weight=1.0,
             ),
-        ),
-    ),
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

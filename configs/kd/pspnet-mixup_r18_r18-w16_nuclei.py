@@ -1,25 +1,4 @@
 # MixUp distillation: the losses of PS-KD, images mixed by MixUp, teacher on the mixed images.
 # PSPNet R18 -> half-width R18 on the nuclei.
-_base_ = '../students/pspnet_r18-w16_nuclei.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
-model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
-    distill=dict(
-        teacher=dict(
-            config='mmkd::teachers/pspnet_r18_nuclei.py',
-            checkpoint='work_dirs/teachers/pspnet_r18_nuclei/teacher.pth',
-        ),
-        mixer=dict(type='mmkd.MixUp', prob=0.5),
-        methods=dict(
-            feature=dict(
-                type='mmkd.FeatureMimic',
-                student='decode_head.bottleneck',
-                teacher='decode_head.bottleneck',
-                normalize=True,
-                weight=1.0,
-            ),
-        ),
-    ),
-)
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))
+_base_ = './pspnet-mimic_r18_r18-w16_nuclei.py'
+model = dict(distill=dict(mixer=dict(type='mmkd.MixUp', prob=0.5)))

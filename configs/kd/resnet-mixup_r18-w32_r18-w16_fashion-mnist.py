@@ -1,32 +1,13 @@
 # MixUp distillation: the losses of PS-KD, images mixed by MixUp, teacher on the mixed images.
 # ResNet w32 -> w16 on 1000 images of Fashion-MNIST.
-_base_ = '../students/resnet_r18-w16_fashion-mnist.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = './resnet-mimic_r18-w32_r18-w16_fashion-mnist.py'
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmkd::teachers/resnet_r18-w32_fashion-mnist.py',
-            checkpoint='work_dirs/teachers/resnet_r18-w32_fashion-mnist/teacher.pth',
-        ),
         mixer=dict(type='mmkd.MixUp', prob=0.5),
         methods=dict(
-            feature=dict(
-                type='mmkd.FeatureMimic',
-                student='backbone',
-                teacher='backbone',
-                normalize=True,
-                weight=1.0,
-            ),
             logits=dict(
-                type='mmkd.LogitKD',
-                student='head.fc',
-                teacher='head.fc',
-                tau=4.0,
-                weight=1.0,
-            ),
+                type='mmkd.LogitKD', student='head.fc', teacher='head.fc', tau=4.0, weight=1.0
+            )
         ),
-    ),
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

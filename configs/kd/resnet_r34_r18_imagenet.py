@@ -1,25 +1,12 @@
 # Logit KD. ResNet-34 -> ResNet-18 on ImageNet, 100 epochs.
-_base_ = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/resnet_r34_r18_imagenet.py'
+# mmrazor's ResNet-34 -> 18 recipe: T=1, KD weight 3, cross-entropy weight 1.
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmpretrain::resnet/resnet34_8xb32_in1k.py',
-            checkpoint='https://mmassets.onedl.ai/mmclassification/v0/resnet/'
-            'resnet34_8xb32_in1k_20210831-f257d4e6.pth',
-        ),
         methods=dict(
-            # mmrazor's ResNet-34 -> 18 recipe: T=1, KD weight 3, cross-entropy weight 1.
             logits=dict(
-                type='mmkd.LogitKD',
-                student='head.fc',
-                teacher='head.fc',
-                tau=1.0,
-                weight=3.0,
-            ),
-        ),
-    ),
+                type='mmkd.LogitKD', student='head.fc', teacher='head.fc', tau=1.0, weight=3.0
+            )
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,14 +1,7 @@
 # Feature mimicking. RetinaNet R18 -> quarter-width R18 on BCCD.
-_base_ = '../students/retinanet_r18-w16_bccd.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/retinanet_r18_r18-w16_bccd.py'
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmkd::teachers/retinanet_r18_bccd.py',
-            checkpoint='work_dirs/teachers/retinanet_r18_bccd/teacher.pth',
-        ),
         methods=dict(
             feature=dict(
                 type='mmkd.FeatureMimic',
@@ -17,8 +10,7 @@ model = dict(
                 levels=(0, 1, 2, 3, 4),
                 normalize=True,
                 weight=1.0,
-            ),
-        ),
-    ),
+            )
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

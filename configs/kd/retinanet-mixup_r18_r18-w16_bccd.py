@@ -1,26 +1,4 @@
 # MixUp distillation: the losses of PS-KD, images mixed by MixUp, teacher on the mixed images.
 # RetinaNet R18 -> quarter-width R18 on BCCD.
-_base_ = '../students/retinanet_r18-w16_bccd.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
-model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
-    distill=dict(
-        teacher=dict(
-            config='mmkd::teachers/retinanet_r18_bccd.py',
-            checkpoint='work_dirs/teachers/retinanet_r18_bccd/teacher.pth',
-        ),
-        mixer=dict(type='mmkd.MixUp', prob=0.5),
-        methods=dict(
-            feature=dict(
-                type='mmkd.FeatureMimic',
-                student='neck',
-                teacher='neck',
-                levels=(0, 1, 2, 3, 4),
-                normalize=True,
-                weight=1.0,
-            ),
-        ),
-    ),
-)
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))
+_base_ = './retinanet-mimic_r18_r18-w16_bccd.py'
+model = dict(distill=dict(mixer=dict(type='mmkd.MixUp', prob=0.5)))

@@ -1,19 +1,10 @@
 # Feature mimic. RetinaNet R101 -> R50 on COCO, both trained for 24 epochs.
-_base_ = 'mmdet::retinanet/retinanet_r50_fpn_2x_coco.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/retinanet_r101_r50_coco.py'
+# Standardised maps and weight 6 as in PKD.
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmdet::retinanet/retinanet_r101_fpn_2x_coco.py',
-            checkpoint='https://download.openmmlab.com/mmdetection/v2.0/retinanet/'
-            'retinanet_r101_fpn_2x_coco/'
-            'retinanet_r101_fpn_2x_coco_20200131-5560aee8.pth',
-        ),
         inherit=('neck', 'bbox_head'),
         methods=dict(
-            # Standardised maps and weight 6 as in PKD.
             feature=dict(
                 type='mmkd.FeatureMimic',
                 student='neck',
@@ -21,8 +12,7 @@ model = dict(
                 levels=(0, 1, 2, 3, 4),
                 normalize=True,
                 weight=6.0,
-            ),
+            )
         ),
-    ),
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,17 +1,3 @@
 # LD. GFL R18 -> quarter-width R18 on BCCD.
-_base_ = '../students/gfl_r18-w16_bccd.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
-model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
-    distill=dict(
-        teacher=dict(
-            config='mmkd::teachers/gfl_r18_bccd.py',
-            checkpoint='work_dirs/teachers/gfl_r18_bccd/teacher.pth',
-        ),
-        methods=dict(
-            ld=dict(type='mmkd.LD'),
-        ),
-    ),
-)
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))
+_base_ = '../_base_/pairs/gfl_r18_r18-w16_bccd.py'
+model = dict(distill=dict(methods=dict(ld=dict(type='mmkd.LD'))))

@@ -1,28 +1,18 @@
 # MasKD. DeepLabV3 R101 -> R18 on Cityscapes, 512x1024, 80k iterations.
-_base_ = 'mmseg::deeplabv3/deeplabv3_r18-d8_4xb2-80k_cityscapes-512x1024.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/deeplabv3_r101_r18_cityscapes.py'
+# The authors' form for segmentation: class maps, no token weights, no masks of the student, factor
+# 0.5. Their term on the auxiliary head is not part of it.
+# First: masks/deeplabv3_r101_cityscapes.py
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmseg::deeplabv3/deeplabv3_r101-d8_4xb2-80k_cityscapes-512x1024.py',
-            checkpoint='https://mmassets.onedl.ai/mmsegmentation/v0.5/deeplabv3/'
-            'deeplabv3_r101-d8_512x1024_80k_cityscapes/'
-            'deeplabv3_r101-d8_512x1024_80k_cityscapes_20200606_113503-9e428899.pth',
-        ),
         methods=dict(
-            # The authors' form for segmentation: class maps, no token weights, no masks of the
-            # student, factor 0.5. Their term on the auxiliary head is not part of it.
-            # First: masks/deeplabv3_r101_cityscapes.py
             maskd=dict(
                 type='mmkd.MasKD',
                 student='decode_head.conv_seg',
                 teacher='decode_head.conv_seg',
                 tokens='work_dirs/masks/deeplabv3_r101_cityscapes/iter_10000.pth',
                 weight=0.5,
-            ),
-        ),
-    ),
+            )
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

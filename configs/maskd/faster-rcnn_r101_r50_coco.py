@@ -1,19 +1,10 @@
 # MasKD. Faster R-CNN R101 -> R50 on COCO, both trained for 24 epochs.
-_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/faster-rcnn_r101_r50_coco.py'
+# The authors' values. Their L1 loss on the raw boxes is not part of it.
+# First: masks/faster-rcnn_r101_coco.py
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py',
-            checkpoint='https://download.openmmlab.com/mmdetection/v2.0/faster_rcnn/'
-            'faster_rcnn_r101_fpn_2x_coco/'
-            'faster_rcnn_r101_fpn_2x_coco_bbox_mAP-0.398_20200504_210455-1d2dac9c.pth',
-        ),
         methods=dict(
-            # The authors' values. Their L1 loss on the raw boxes is not part of it.
-            # First: masks/faster-rcnn_r101_coco.py
             maskd=dict(
                 type='mmkd.MasKD',
                 student='neck',
@@ -22,8 +13,7 @@ model = dict(
                 tokens='work_dirs/masks/faster-rcnn_r101_coco/iter_2000.pth',
                 custom_mask_warmup=7330,
                 weight=1.0,
-            ),
-        ),
-    ),
+            )
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

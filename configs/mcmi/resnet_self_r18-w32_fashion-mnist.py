@@ -1,6 +1,5 @@
 # MCMI: fine-tunes the teacher ResNet w32 on all 55 000 training images of Fashion-MNIST.
 _base_ = '../teachers/resnet-mcmi_r18-w32_fashion-mnist.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,

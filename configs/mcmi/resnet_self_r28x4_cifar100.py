@@ -1,7 +1,6 @@
 # MCMI: fine-tunes the teacher ResNet-28x4 on CIFAR-100. The weight is that of ResNet-56 in the
 # authors' scripts.
 _base_ = '../teachers/resnet-mcmi_r28x4_cifar100.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,

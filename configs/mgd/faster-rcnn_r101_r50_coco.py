@@ -1,19 +1,10 @@
 # MGD. Faster R-CNN R101 -> R50 on COCO, both trained for 24 epochs.
-_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/faster-rcnn_r101_r50_coco.py'
+# The authors' values of two-stage detectors; their teacher is a Cascade Mask R-CNN.
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py',
-            checkpoint='https://download.openmmlab.com/mmdetection/v2.0/faster_rcnn/'
-            'faster_rcnn_r101_fpn_2x_coco/'
-            'faster_rcnn_r101_fpn_2x_coco_bbox_mAP-0.398_20200504_210455-1d2dac9c.pth',
-        ),
         inherit=('neck', 'rpn_head', 'roi_head'),
         methods=dict(
-            # The authors' values of two-stage detectors; their teacher is a Cascade Mask R-CNN.
             mgd=dict(
                 type='mmkd.MGD',
                 student='neck',
@@ -21,8 +12,7 @@ model = dict(
                 levels=(0, 1, 2, 3, 4),
                 mask_ratio=0.45,
                 weight=5e-7,
-            ),
+            )
         ),
-    ),
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

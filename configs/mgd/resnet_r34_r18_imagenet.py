@@ -1,17 +1,9 @@
 # MGD. ResNet-34 -> ResNet-18 on ImageNet, 100 epochs.
-_base_ = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/resnet_r34_r18_imagenet.py'
+# The authors' values, on the last stage.
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmpretrain::resnet/resnet34_8xb32_in1k.py',
-            checkpoint='https://mmassets.onedl.ai/mmclassification/v0/resnet/'
-            'resnet34_8xb32_in1k_20210831-f257d4e6.pth',
-        ),
         methods=dict(
-            # The authors' values, on the last stage.
             mgd=dict(
                 type='mmkd.MGD',
                 student='backbone',
@@ -20,8 +12,7 @@ model = dict(
                 mask='channel',
                 mask_ratio=0.15,
                 weight=7e-5,
-            ),
-        ),
-    ),
+            )
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

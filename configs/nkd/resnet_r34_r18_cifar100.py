@@ -1,6 +1,7 @@
 # NKD. ResNet-34 -> ResNet-18 on CIFAR-100, 200 epochs.
 _base_ = '../students/resnet_r18_cifar100.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+# The authors' values for this pair. The non-target term is about 30 times the cross- entropy at
+# first; most of that is the teacher's entropy, which has no gradient.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
@@ -10,8 +11,6 @@ model = dict(
             checkpoint='work_dirs/teachers/resnet_r34_cifar100/teacher.pth',
         ),
         methods=dict(
-            # The authors' values for this pair. The non-target term is about 30 times the cross-
-            # entropy at first; most of that is the teacher's entropy, which has no gradient.
             nkd=dict(
                 type='mmkd.NKD',
                 student='head.fc',
@@ -19,7 +18,7 @@ model = dict(
                 tau=3.0,
                 gamma=3.5,
                 weight=1.0,
-            ),
+            )
         ),
     ),
 )

@@ -1,6 +1,6 @@
 # OFA-KD, CNN to transformer. ConvNeXt-T -> DeiT-T on CIFAR-100 at 224 pixels, 300 epochs.
 _base_ = '../students/deit_t_cifar100.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+# The stages end where those of a Swin (2, 2, 6 and 2 blocks) do; this and ε are our choice.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
@@ -10,7 +10,6 @@ model = dict(
             checkpoint='work_dirs/teachers/convnext_t_cifar100/teacher.pth',
         ),
         methods=dict(
-            # The stages end where those of a Swin (2, 2, 6 and 2 blocks) do; this and ε are our choice.
             ofa=dict(
                 type='mmkd.OFA',
                 student=dict(
@@ -24,7 +23,7 @@ model = dict(
                 ),
                 teacher='head.fc',
                 eps=1.0,
-            ),
+            )
         ),
         # The grid of the tokens at build time is that of training.
         probe_size=(224, 224),

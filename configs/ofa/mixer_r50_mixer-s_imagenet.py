@@ -1,17 +1,12 @@
 # OFA-KD, CNN to MLP. ResNet-50 -> Mixer-S/16 on ImageNet, 300 epochs.
 _base_ = '../students/mixer_s-p16_imagenet.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+# Four stages of two blocks; this and ε are our choice.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmpretrain::resnet/resnet50_8xb32_in1k.py',
-            checkpoint='https://mmassets.onedl.ai/mmclassification/v0/resnet/'
-            'resnet50_8xb32_in1k_20210831-ea4938fc.pth',
-        ),
+        teacher=dict(config='mmpretrain::resnet/resnet50_8xb32_in1k.py', checkpoint='auto'),
         methods=dict(
-            # Four stages of two blocks; this and ε are our choice.
             ofa=dict(
                 type='mmkd.OFA',
                 student=dict(
@@ -25,7 +20,7 @@ model = dict(
                 ),
                 teacher='head.fc',
                 eps=1.0,
-            ),
+            )
         ),
         # The grid of the tokens at build time is that of training.
         probe_size=(224, 224),

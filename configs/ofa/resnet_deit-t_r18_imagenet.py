@@ -1,17 +1,12 @@
 # OFA-KD, transformer to CNN. DeiT-T -> ResNet-18 on ImageNet, 100 epochs.
 _base_ = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+# ε = 1.5 and weights of 1 are published for this pair.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmpretrain::deit/deit-tiny_4xb256_in1k.py',
-            checkpoint='https://mmassets.onedl.ai/mmclassification/v0/deit/'
-            'deit-tiny_pt-4xb256_in1k_20220218-13b382a0.pth',
-        ),
+        teacher=dict(config='mmpretrain::deit/deit-tiny_4xb256_in1k.py', checkpoint='auto'),
         methods=dict(
-            # ε = 1.5 and weights of 1 are published for this pair.
             ofa=dict(
                 type='mmkd.OFA',
                 student=dict(
@@ -25,7 +20,7 @@ model = dict(
                 ),
                 teacher='head.layers.head',
                 eps=1.5,
-            ),
+            )
         ),
     ),
 )

@@ -1,6 +1,6 @@
 # OFA-KD, transformer to CNN. Swin-T -> ResNet-18 on CIFAR-100 at 224 pixels, 300 epochs.
 _base_ = '../students/resnet_r18-224px_cifar100.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+# ε = 1 and weights of 1 are published for this pair.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
@@ -10,7 +10,6 @@ model = dict(
             checkpoint='work_dirs/teachers/swin_t_cifar100/teacher.pth',
         ),
         methods=dict(
-            # ε = 1 and weights of 1 are published for this pair.
             ofa=dict(
                 type='mmkd.OFA',
                 student=dict(
@@ -24,7 +23,7 @@ model = dict(
                 ),
                 teacher='head.fc',
                 eps=1.0,
-            ),
+            )
         ),
         # The windows of a Swin want maps that are no smaller.
         probe_size=(224, 224),

@@ -1,17 +1,14 @@
 # OFA-KD, transformer to CNN. Swin-T -> ResNet-18 on ImageNet, 100 epochs.
 _base_ = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+# ε is that of DeiT-T -> ResNet-18, where it is published.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
     distill=dict(
         teacher=dict(
-            config='mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py',
-            checkpoint='https://mmassets.onedl.ai/mmclassification/v0/swin-transformer/'
-            'swin_tiny_224_b16x64_300e_imagenet_20210616_090925-66df6be6.pth',
+            config='mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py', checkpoint='auto'
         ),
         methods=dict(
-            # ε is that of DeiT-T -> ResNet-18, where it is published.
             ofa=dict(
                 type='mmkd.OFA',
                 student=dict(
@@ -25,7 +22,7 @@ model = dict(
                 ),
                 teacher='head.fc',
                 eps=1.5,
-            ),
+            )
         ),
         # The windows of a Swin want maps that are no smaller.
         probe_size=(224, 224),

@@ -1,6 +1,6 @@
 # OFA-KD, CNN to transformer. ResNet w32 -> tiny ViT on 1000 images of Fashion-MNIST.
 _base_ = '../students/vit_t-p4_fashion-mnist.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+# The published ε of CIFAR-100.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
@@ -10,7 +10,6 @@ model = dict(
             checkpoint='work_dirs/teachers/resnet_r18-w32_fashion-mnist/teacher.pth',
         ),
         methods=dict(
-            # The published ε of CIFAR-100.
             ofa=dict(
                 type='mmkd.OFA',
                 student=dict(
@@ -24,7 +23,7 @@ model = dict(
                 ),
                 teacher='head.fc',
                 eps=1.0,
-            ),
+            )
         ),
         # The grid of the tokens at build time is that of training.
         probe_size=(28, 28),

@@ -1,26 +1,12 @@
 # PKD. Faster R-CNN R101 -> R50 on COCO, both trained for 24 epochs.
-_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/faster-rcnn_r101_r50_coco.py'
+# mmrazor's recipe, which inherits nothing.
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py',
-            checkpoint='https://download.openmmlab.com/mmdetection/v2.0/faster_rcnn/'
-            'faster_rcnn_r101_fpn_2x_coco/'
-            'faster_rcnn_r101_fpn_2x_coco_bbox_mAP-0.398_20200504_210455-1d2dac9c.pth',
-        ),
         methods=dict(
-            # mmrazor's recipe, which inherits nothing.
             pkd=dict(
-                type='mmkd.PKD',
-                student='neck',
-                teacher='neck',
-                levels=(0, 1, 2, 3),
-                weight=6.0,
-            ),
-        ),
-    ),
+                type='mmkd.PKD', student='neck', teacher='neck', levels=(0, 1, 2, 3), weight=6.0
+            )
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

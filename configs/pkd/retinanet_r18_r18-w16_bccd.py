@@ -1,25 +1,12 @@
 # PKD. RetinaNet R18 -> quarter-width R18 on BCCD.
-_base_ = '../students/retinanet_r18-w16_bccd.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/retinanet_r18_r18-w16_bccd.py'
+# Published: 6. A student from scratch starts uncorrelated, so each level counts 1; see README.
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmkd::teachers/retinanet_r18_bccd.py',
-            checkpoint='work_dirs/teachers/retinanet_r18_bccd/teacher.pth',
-        ),
         methods=dict(
-            # Published: 6. A student from scratch starts uncorrelated, so each level counts 1; see
-            # README.
             pkd=dict(
-                type='mmkd.PKD',
-                student='neck',
-                teacher='neck',
-                levels=(0, 1, 2, 3, 4),
-                weight=0.5,
-            ),
-        ),
-    ),
+                type='mmkd.PKD', student='neck', teacher='neck', levels=(0, 1, 2, 3, 4), weight=0.5
+            )
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,26 +1,12 @@
 # PKD. RetinaNet X101-64x4d -> R50 on COCO: 24 epochs, a teacher of 36 multi-scale ones.
-_base_ = 'mmdet::retinanet/retinanet_r50_fpn_2x_coco.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/retinanet_x101_r50_coco.py'
+# Weight 6 as in mmrazor; all levels of a five-level head.
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmdet::retinanet/retinanet_x101-64x4d_fpn_ms-640-800-3x_coco.py',
-            checkpoint='https://download.openmmlab.com/mmdetection/v2.0/retinanet/'
-            'retinanet_x101_64x4d_fpn_mstrain_3x_coco/'
-            'retinanet_x101_64x4d_fpn_mstrain_3x_coco_20210719_051838-022c2187.pth',
-        ),
         methods=dict(
-            # Weight 6 as in mmrazor; all levels of a five-level head.
             pkd=dict(
-                type='mmkd.PKD',
-                student='neck',
-                teacher='neck',
-                levels=(0, 1, 2, 3, 4),
-                weight=6.0,
-            ),
-        ),
-    ),
+                type='mmkd.PKD', student='neck', teacher='neck', levels=(0, 1, 2, 3, 4), weight=6.0
+            )
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

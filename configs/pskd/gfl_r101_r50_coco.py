@@ -1,16 +1,7 @@
 # PS-KD. GFL R101 -> R50 on COCO: a student of 12 epochs, a teacher of 24 multi-scale ones.
-_base_ = 'mmdet::gfl/gfl_r50_fpn_1x_coco.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/gfl_r101_r50_coco.py'
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmdet::gfl/gfl_r101_fpn_ms-2x_coco.py',
-            checkpoint='https://download.openmmlab.com/mmdetection/v2.0/gfl/'
-            'gfl_r101_fpn_mstrain_2x_coco/'
-            'gfl_r101_fpn_mstrain_2x_coco_20200629_200126-dd12f847.pth',
-        ),
         inherit=('neck', 'bbox_head'),
         # Ours: the paper has no dense tasks, and its patch size and probability are not public.
         mixer=dict(type='mmkd.PatchMix', grid=(2, 2), num_images=2, prob=0.5),
@@ -25,8 +16,7 @@ model = dict(
                     normalize=True,
                     weight=6.0,
                 ),
-            ),
+            )
         ),
-    ),
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

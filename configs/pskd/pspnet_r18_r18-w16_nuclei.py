@@ -1,14 +1,7 @@
 # PS-KD. PSPNet R18 -> half-width R18 on the nuclei.
-_base_ = '../students/pspnet_r18-w16_nuclei.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/pspnet_r18_r18-w16_nuclei.py'
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmkd::teachers/pspnet_r18_nuclei.py',
-            checkpoint='work_dirs/teachers/pspnet_r18_nuclei/teacher.pth',
-        ),
         mixer=dict(type='mmkd.PatchMix', grid=(2, 2), num_images=2, prob=0.5),
         methods=dict(
             pskd=dict(
@@ -19,8 +12,7 @@ model = dict(
                     normalize=True,
                     weight=1.0,
                 ),
-            ),
+            )
         ),
-    ),
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,6 +1,5 @@
 # PS-KD. PSPNet R18 -> half-width R18 on the generated shapes.
 _base_ = '../students/pspnet_r18-w16_shapes-seg.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
@@ -19,7 +18,7 @@ model = dict(
                     normalize=True,
                     weight=1.0,
                 ),
-            ),
+            )
         ),
     ),
 )

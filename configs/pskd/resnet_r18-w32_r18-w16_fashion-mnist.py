@@ -1,34 +1,17 @@
 # PS-KD. ResNet w32 -> w16 on 1000 images of Fashion-MNIST.
-_base_ = '../students/resnet_r18-w16_fashion-mnist.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/resnet_r18-w32_r18-w16_fashion-mnist.py'
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmkd::teachers/resnet_r18-w32_fashion-mnist.py',
-            checkpoint='work_dirs/teachers/resnet_r18-w32_fashion-mnist/teacher.pth',
-        ),
         mixer=dict(type='mmkd.PatchMix', patch_size=4, num_images=2, prob=0.5),
         methods=dict(
             pskd=dict(
                 type='mmkd.PatchMixSimulationKD',
-                feature=dict(
-                    student='backbone',
-                    teacher='backbone',
-                    normalize=True,
-                    weight=1.0,
-                ),
+                feature=dict(student='backbone', teacher='backbone', normalize=True, weight=1.0),
                 # The teacher's own neck and head on the simulated map.
                 logits=dict(
-                    student='head.fc',
-                    teacher='backbone',
-                    logit_sim='pooled',
-                    tau=4.0,
-                    weight=1.0,
+                    student='head.fc', teacher='backbone', logit_sim='pooled', tau=4.0, weight=1.0
                 ),
-            ),
+            )
         ),
-    ),
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

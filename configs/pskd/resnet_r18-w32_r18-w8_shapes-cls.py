@@ -1,6 +1,5 @@
 # PS-KD. ResNet w32 -> w8 on the generated shapes.
 _base_ = '../students/resnet_r18-w8_shapes-cls.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
@@ -14,21 +13,12 @@ model = dict(
         methods=dict(
             pskd=dict(
                 type='mmkd.PatchMixSimulationKD',
-                feature=dict(
-                    student='backbone',
-                    teacher='backbone',
-                    normalize=True,
-                    weight=1.0,
-                ),
+                feature=dict(student='backbone', teacher='backbone', normalize=True, weight=1.0),
                 # The teacher's own neck and head on the simulated map.
                 logits=dict(
-                    student='head.fc',
-                    teacher='backbone',
-                    logit_sim='pooled',
-                    tau=4.0,
-                    weight=1.0,
+                    student='head.fc', teacher='backbone', logit_sim='pooled', tau=4.0, weight=1.0
                 ),
-            ),
+            )
         ),
     ),
 )

@@ -1,27 +1,14 @@
-# PS-KD. ResNet-28x4 -> ResNet-14x4 on CIFAR-100, the nearest to the usual
-# ResNet-32x4 -> 8x4 that mmpretrain's blocks express; README.md says what differs.
-_base_ = '../students/resnet_r14x4_cifar100.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+# PS-KD. ResNet-28x4 -> ResNet-14x4 on CIFAR-100.
+_base_ = '../_base_/pairs/resnet_r28x4_r14x4_cifar100.py'
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmkd::teachers/resnet_r28x4_cifar100.py',
-            checkpoint='work_dirs/teachers/resnet_r28x4_cifar100/teacher.pth',
-        ),
         # Ours: patches of 8 pixels, two cells of the last stage (stride 4).
         mixer=dict(type='mmkd.PatchMix', grid=(4, 4), num_images=2, prob=0.5),
         methods=dict(
             pskd=dict(
                 type='mmkd.PatchMixSimulationKD',
                 # Last stage, standardised, 256 channels on both sides. The weight is ours.
-                feature=dict(
-                    student='backbone',
-                    teacher='backbone',
-                    normalize=True,
-                    weight=1.0,
-                ),
+                feature=dict(student='backbone', teacher='backbone', normalize=True, weight=1.0),
                 # mdistiller's T=4. It weighs cross-entropy 0.1 and KD 0.9; here the student keeps
                 # its own loss as it is and the KD weight is ours (README.md: how to run theirs).
                 logits=dict(
@@ -31,8 +18,7 @@ model = dict(
                     logit_sim='pooled',  # the teacher's own head on its simulated map
                     weight=1.0,
                 ),
-            ),
+            )
         ),
-    ),
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

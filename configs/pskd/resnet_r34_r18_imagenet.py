@@ -1,15 +1,7 @@
 # PS-KD. ResNet-34 -> ResNet-18 on ImageNet, 100 epochs.
-_base_ = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/resnet_r34_r18_imagenet.py'
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmpretrain::resnet/resnet34_8xb32_in1k.py',
-            checkpoint='https://mmassets.onedl.ai/mmclassification/v0/resnet/'
-            'resnet34_8xb32_in1k_20210831-f257d4e6.pth',
-        ),
         # Ours: patches of 32 pixels, the stride of the last stage, so that every teacher cell is
         # one patch.
         mixer=dict(type='mmkd.PatchMix', grid=(7, 7), num_images=2, prob=0.5),
@@ -17,12 +9,7 @@ model = dict(
             pskd=dict(
                 type='mmkd.PatchMixSimulationKD',
                 # Last stage, standardised, 512 channels on both sides. The weight is ours.
-                feature=dict(
-                    student='backbone',
-                    teacher='backbone',
-                    normalize=True,
-                    weight=1.0,
-                ),
+                feature=dict(student='backbone', teacher='backbone', normalize=True, weight=1.0),
                 # mmrazor's ResNet-34 -> 18 recipe: T=1, KD weight 3, cross-entropy weight 1.
                 logits=dict(
                     student='head.fc',
@@ -31,8 +18,7 @@ model = dict(
                     logit_sim='pooled',  # the teacher's own head on its simulated map
                     weight=3.0,
                 ),
-            ),
+            )
         ),
-    ),
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,14 +1,7 @@
 # PS-KD. RetinaNet R18 -> quarter-width R18 on BCCD.
-_base_ = '../students/retinanet_r18-w16_bccd.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/retinanet_r18_r18-w16_bccd.py'
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmkd::teachers/retinanet_r18_bccd.py',
-            checkpoint='work_dirs/teachers/retinanet_r18_bccd/teacher.pth',
-        ),
         mixer=dict(type='mmkd.PatchMix', grid=(2, 2), num_images=2, prob=0.5),
         methods=dict(
             pskd=dict(
@@ -20,8 +13,7 @@ model = dict(
                     normalize=True,
                     weight=1.0,
                 ),
-            ),
+            )
         ),
-    ),
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,6 +1,5 @@
 # PS-KD. RetinaNet R18 -> quarter-width R18 on the generated shapes.
 _base_ = '../students/retinanet_r18-w16_shapes-det.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
@@ -20,7 +19,7 @@ model = dict(
                     normalize=True,
                     weight=1.0,
                 ),
-            ),
+            )
         ),
     ),
 )

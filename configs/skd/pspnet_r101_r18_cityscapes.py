@@ -1,16 +1,7 @@
 # SKD and pixel KD. PSPNet R101 -> R18 on Cityscapes, 512x1024, 80k iterations.
-_base_ = 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/pspnet_r101_r18_cityscapes.py'
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmseg::pspnet/pspnet_r101-d8_4xb2-80k_cityscapes-512x1024.py',
-            checkpoint='https://mmassets.onedl.ai/mmsegmentation/v0.5/pspnet/'
-            'pspnet_r101-d8_512x1024_80k_cityscapes/'
-            'pspnet_r101-d8_512x1024_80k_cityscapes_20200606_112211-e1e1100f.pth',
-        ),
         methods=dict(
             # 2x2 pooling and weight 10 as published.
             skd=dict(
@@ -27,7 +18,6 @@ model = dict(
                 tau=1.0,
                 weight=1.0,
             ),
-        ),
-    ),
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,27 +1,13 @@
 # SoKD-style CWD. RetinaNet R18 -> quarter-width R18 on BCCD.
-_base_ = '../students/retinanet_r18-w16_bccd.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../cwd/retinanet_r18_r18-w16_bccd.py'
+# CWD compares distributions: the maps themselves still differ in scale, hence the small weight.
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmkd::teachers/retinanet_r18_bccd.py',
-            checkpoint='work_dirs/teachers/retinanet_r18_bccd/teacher.pth',
-        ),
         methods=dict(
             cwd=dict(
-                type='mmkd.CWD',
-                student='neck',
-                teacher='neck',
-                levels=(0, 1, 2, 3, 4),
-                tau=1.0,
-                weight=0.5,
                 refine=dict(type='mmkd.DAFA', every=5),
-                # CWD compares distributions: the maps themselves still differ in scale.
                 region=dict(type='mmkd.DAM', region_weight=0.1),
-            ),
-        ),
-    ),
+            )
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,7 +1,7 @@
 # Student-guided distillation from the student's own first training, with drop-path on. ResNet w16 on
 # 1000 images of Fashion-MNIST.
 _base_ = '../students/resnet-droppath_r18-w16_fashion-mnist.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+# h and the percentile are the authors'; number of passes, drop-path and weight are ours.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
@@ -12,7 +12,6 @@ model = dict(
         ),
         inherit=('backbone', 'head'),
         methods=dict(
-            # h and the percentile are the authors'; number of passes, drop-path and weight are ours.
             past=dict(
                 type='mmkd.StochasticSelfKD',
                 student=dict(module='head.fc', source='input'),
@@ -21,7 +20,7 @@ model = dict(
                 scale=5.0,
                 percentile=90.0,
                 weight=1.0,
-            ),
+            )
         ),
     ),
 )

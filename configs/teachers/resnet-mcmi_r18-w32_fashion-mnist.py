@@ -12,7 +12,7 @@ param_scheduler = [
         begin=0,
         end=2,
         convert_to_iter_based=True,
-    ),
+    )
 ]
 train_cfg = dict(max_epochs=2, val_interval=1)
 custom_hooks = [dict(type='mmkd.MetricWatchHook', metric='accuracy/top1', max_drop=2.0)]

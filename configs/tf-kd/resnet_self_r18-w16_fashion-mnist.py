@@ -1,16 +1,12 @@
 # Teacher-free distillation with a designed teacher. ResNet w16 on 1000 images of Fashion-MNIST, without a teacher.
-_base_ = '../students/resnet_r18-w16_fashion-mnist.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+_base_ = '../_base_/pairs/resnet_self_r18-w16_fashion-mnist.py'
+# The authors' values for ResNet-18 on CIFAR-100.
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
         methods=dict(
-            # The authors' values for ResNet-18 on CIFAR-100.
             virtual=dict(
                 type='mmkd.TeacherFreeKD', student='head.fc', alpha=0.1, tau=20.0, correct_prob=0.99
-            ),
-        ),
-    ),
+            )
+        )
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,12 +1,11 @@
 # USKD. DeiT-tiny on ImageNet, 300 epochs, without a teacher.
 _base_ = 'mmpretrain::deit/deit-tiny_4xb256_in1k.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+# The authors' weights for ImageNet. The tap is ours: the mean of the tokens of block 9.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
     distill=dict(
         methods=dict(
-            # The authors' weights for ImageNet. The tap is ours: the mean of the tokens of block 9.
             uskd=dict(
                 type='mmkd.USKD',
                 student=dict(
@@ -15,8 +14,8 @@ model = dict(
                 alpha=1.0,
                 beta=0.1,
                 mu=0.005,
-            ),
-        ),
+            )
+        )
     ),
 )
 default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -65,6 +65,20 @@ def bases_of(path: Path) -> list[str]:
     return []
 
 
+def all_bases_of(path: Path) -> list[str]:
+    """Return the bases of a config file, their own bases included."""
+    bases = bases_of(path)
+    own = [path.parent / base for base in bases if '::' not in base]
+    return bases + [base for file in own for base in all_bases_of(file)]
+
+
+def student_of(path: Path) -> Config:
+    """Read the plain config that a distillation config extends, below its pair."""
+    (base,) = bases_of(path)
+    cfg = read_config(base, path.parent)
+    return student_of(path.parent / base) if cfg.model.type == 'mmkd.Distilled' else cfg
+
+
 def task_of(cfg: Config) -> str:
     """Return ``'det'``, ``'seg'`` or ``'cls'``."""
     return TASKS[cfg.default_scope]

@@ -81,7 +81,7 @@ def test_errors_are_one_line(workspace, trained, tmp_path):
 
 def test_plain_config_keeps_everything_else(workspace):
     cfg = Config.fromfile(workspace.config('det'))
-    cfg.custom_imports['imports'] = ['mmkd', 'my.module']
+    cfg.custom_imports = dict(imports=['mmkd', 'my.module'])
     plain = plain_config(cfg)
     assert plain.model.type == 'RetinaNet'
     assert 'distill' not in plain.model

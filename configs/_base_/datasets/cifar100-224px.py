@@ -6,10 +6,7 @@ train_pipeline = [
     dict(type='Resize', scale=224, interpolation='bicubic'),
     dict(type='PackInputs'),
 ]
-test_pipeline = [
-    dict(type='Resize', scale=224, interpolation='bicubic'),
-    dict(type='PackInputs'),
-]
+test_pipeline = [dict(type='Resize', scale=224, interpolation='bicubic'), dict(type='PackInputs')]
 train_dataloader = dict(batch_size=128, num_workers=8, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=128, num_workers=8, dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(batch_size=128, num_workers=8, dataset=dict(pipeline=test_pipeline))

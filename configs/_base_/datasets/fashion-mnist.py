@@ -1,7 +1,6 @@
 # Fashion-MNIST (classification), 28 x 28 grey, the four unpacked files in data/fashion_mnist.
 # Students see the first 1000 training images, where distillation has something to give; the last
 # 5000 training images are val, the official test set is test.
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)  # mmkd.Calibration
 dataset_type = 'FashionMNIST'
 data_root = 'data/fashion_mnist'
 data_preprocessor = dict(mean=[72.94], std=[90.02], num_classes=10)

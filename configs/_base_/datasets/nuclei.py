@@ -3,8 +3,7 @@
 dataset_type = 'BaseSegDataset'
 data_root = 'data/nuclei/'
 metainfo = dict(
-    classes=('background', 'nucleus', 'boundary'),
-    palette=[[0, 0, 0], [0, 160, 255], [255, 220, 0]],
+    classes=('background', 'nucleus', 'boundary'), palette=[[0, 0, 0], [0, 160, 255], [255, 220, 0]]
 )
 crop_size = (128, 128)
 

@@ -18,10 +18,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        data_prefix='train',
-        pipeline=train_pipeline,
+        type=dataset_type, data_root=data_root, data_prefix='train', pipeline=train_pipeline
     ),
 )
 val_dataloader = dict(
@@ -29,12 +26,7 @@ val_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        data_prefix='val',
-        pipeline=test_pipeline,
-    ),
+    dataset=dict(type=dataset_type, data_root=data_root, data_prefix='val', pipeline=test_pipeline),
 )
 # Settings are chosen on val; test is for the final numbers.
 test_dataloader = dict(
@@ -43,10 +35,7 @@ test_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        data_prefix='test',
-        pipeline=test_pipeline,
+        type=dataset_type, data_root=data_root, data_prefix='test', pipeline=test_pipeline
     ),
 )
 val_evaluator = dict(type='Accuracy', topk=(1,))

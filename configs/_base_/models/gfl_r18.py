@@ -46,10 +46,7 @@ model = dict(
         loss_bbox=dict(type='GIoULoss', loss_weight=2.0),
     ),
     train_cfg=dict(
-        assigner=dict(type='ATSSAssigner', topk=9),
-        allowed_border=-1,
-        pos_weight=-1,
-        debug=False,
+        assigner=dict(type='ATSSAssigner', topk=9), allowed_border=-1, pos_weight=-1, debug=False
     ),
     test_cfg=dict(
         nms_pre=1000,

@@ -1,15 +1,12 @@
 # Mask stage of MasKD: tokens for the class maps of DeepLabV3 R101 on Cityscapes. The optimizer and
 # the 10k iterations are those of the authors' code, whose batch is 16; here it is 8 (4 GPUs x 2).
 _base_ = 'mmseg::deeplabv3/deeplabv3_r101-d8_4xb2-80k_cityscapes-512x1024.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
 model = dict(
     _delete_=True,
     type='mmkd.MaskLearner',
     teacher=dict(
         config='mmseg::deeplabv3/deeplabv3_r101-d8_4xb2-80k_cityscapes-512x1024.py',
-        checkpoint='https://mmassets.onedl.ai/mmsegmentation/v0.5/deeplabv3/'
-        'deeplabv3_r101-d8_512x1024_80k_cityscapes/'
-        'deeplabv3_r101-d8_512x1024_80k_cityscapes_20200606_113503-9e428899.pth',
+        checkpoint='auto',
     ),
     tap='decode_head.conv_seg',
     num_tokens=8,

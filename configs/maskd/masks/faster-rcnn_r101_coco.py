@@ -1,15 +1,9 @@
 # Mask stage of MasKD: tokens for the FPN of Faster R-CNN R101 on COCO.
 _base_ = 'mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
 model = dict(
     _delete_=True,
     type='mmkd.MaskLearner',
-    teacher=dict(
-        config='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py',
-        checkpoint='https://download.openmmlab.com/mmdetection/v2.0/faster_rcnn/'
-        'faster_rcnn_r101_fpn_2x_coco/'
-        'faster_rcnn_r101_fpn_2x_coco_bbox_mAP-0.398_20200504_210455-1d2dac9c.pth',
-    ),
+    teacher=dict(config='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py', checkpoint='auto'),
     tap='neck',
     levels=(0, 1, 2, 3, 4),
     num_tokens=6,
@@ -17,9 +11,7 @@ model = dict(
 train_dataloader = dict(sampler=dict(type='InfiniteSampler'))
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=2000, val_interval=2000)
 optim_wrapper = dict(
-    _delete_=True,
-    type='OptimWrapper',
-    optimizer=dict(type='Adam', lr=0.01, weight_decay=0.001),
+    _delete_=True, type='OptimWrapper', optimizer=dict(type='Adam', lr=0.01, weight_decay=0.001)
 )
 param_scheduler = [
     dict(type='CosineAnnealingLR', T_max=2000, eta_min=1e-6, by_epoch=False, begin=0, end=2000)

@@ -1,6 +1,5 @@
 # Mask stage of MasKD: tokens for the FPN of RetinaNet R18 on BCCD. 200 iterations instead of 2000.
 _base_ = '../../teachers/retinanet_r18_bccd.py'
-custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
 model = dict(
     _delete_=True,
     type='mmkd.MaskLearner',
@@ -15,9 +14,7 @@ model = dict(
 train_dataloader = dict(sampler=dict(type='InfiniteSampler'))
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=200, val_interval=200)
 optim_wrapper = dict(
-    _delete_=True,
-    type='OptimWrapper',
-    optimizer=dict(type='Adam', lr=0.01, weight_decay=0.001),
+    _delete_=True, type='OptimWrapper', optimizer=dict(type='Adam', lr=0.01, weight_decay=0.001)
 )
 param_scheduler = [
     dict(type='CosineAnnealingLR', T_max=200, eta_min=1e-6, by_epoch=False, begin=0, end=200)

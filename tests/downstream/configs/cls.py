@@ -1,5 +1,5 @@
 _base_ = 'mmkd::pskd/resnet_r18-w32_r18-w8_shapes-cls.py'
-custom_imports = dict(imports=['mmkd', 'pebbles'], allow_failed_imports=False)
+custom_imports = dict(imports=['pebbles'], allow_failed_imports=False)
 model = dict(
     distill=dict(
         mixer=dict(_delete_=True, type='pebbles.Stripes', rows=8),

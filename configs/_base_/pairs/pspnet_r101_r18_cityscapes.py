@@ -1,0 +1,12 @@
+# PSPNet R101 -> R18 on Cityscapes, 512x1024, 80k iterations.
+_base_ = 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
+model = dict(
+    type='mmkd.Distilled',
+    student=_base_.model.type,
+    distill=dict(
+        teacher=dict(
+            config='mmseg::pspnet/pspnet_r101-d8_4xb2-80k_cityscapes-512x1024.py', checkpoint='auto'
+        )
+    ),
+)
+default_hooks = dict(distill=dict(type='mmkd.DistillHook'))
