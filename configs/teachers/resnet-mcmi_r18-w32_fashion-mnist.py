@@ -3,16 +3,6 @@
 _base_ = './resnet_r18-w32_fashion-mnist.py'
 load_from = 'work_dirs/teachers/resnet_r18-w32_fashion-mnist/teacher.pth'
 optim_wrapper = dict(optimizer=dict(lr=0.0005))
-param_scheduler = [
-    dict(
-        type='CosineAnnealingLR',
-        T_max=2,
-        eta_min=0.0,
-        by_epoch=True,
-        begin=0,
-        end=2,
-        convert_to_iter_based=True,
-    )
-]
 train_cfg = dict(max_epochs=2, val_interval=1)
+param_scheduler = [dict(_base_.param_scheduler[1], T_max=2, eta_min=0.0, end=2)]
 custom_hooks = [dict(type='mmkd.MetricWatchHook', metric='accuracy/top1', max_drop=2.0)]

@@ -1,4 +1,4 @@
-# BCCD blood cells (detection), 640 x 480 pictures in COCO layout, at half size.
+# BCCD blood cells (detection), 640 x 480 images in COCO layout, at half size.
 # data/bccd/{train,val,test}/*.jpg, data/bccd/annotations/instances_{train,val,test}.json
 dataset_type = 'CocoDataset'
 data_root = 'data/bccd/'
@@ -54,26 +54,16 @@ val_dataloader = dict(
         pipeline=test_pipeline,
     ),
 )
-# Settings are chosen on val; test is for the final numbers.
-test_dataloader = dict(
-    batch_size=4,
-    num_workers=1,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        ann_file='annotations/instances_test.json',
-        data_prefix=dict(img='test/'),
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
-)
 val_evaluator = dict(
     type='CocoMetric', ann_file=data_root + 'annotations/instances_val.json', metric='bbox'
 )
-test_evaluator = dict(
-    type='CocoMetric', ann_file=data_root + 'annotations/instances_test.json', metric='bbox'
+# Settings are chosen on val; test is for the final numbers.
+test_dataloader = dict(
+    val_dataloader,
+    dataset=dict(
+        val_dataloader['dataset'],
+        ann_file='annotations/instances_test.json',
+        data_prefix=dict(img='test/'),
+    ),
 )
+test_evaluator = dict(val_evaluator, ann_file=data_root + 'annotations/instances_test.json')

@@ -1,6 +1,6 @@
 # Fashion-MNIST (classification), 28 x 28 grey, the four unpacked files in data/fashion_mnist.
-# Students see the first 1000 training images, where distillation has something to give; the last
-# 5000 training images are val, the official test set is test.
+# Students train on the first 1000 training images, where distillation can help; the last 5000
+# training images are val, the official test set is test.
 dataset_type = 'FashionMNIST'
 data_root = 'data/fashion_mnist'
 data_preprocessor = dict(mean=[72.94], std=[90.02], num_classes=10)
@@ -41,10 +41,7 @@ val_dataloader = dict(
 )
 # Settings are chosen on val; test is for the final numbers.
 test_dataloader = dict(
-    batch_size=100,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    val_dataloader,
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -54,6 +51,6 @@ test_dataloader = dict(
         pipeline=test_pipeline,
     ),
 )
-# Calibration error and log-likelihood stand beside the accuracy, which is what settings go by.
+# Settings are chosen by accuracy; calibration error and log-likelihood are reported beside it.
 val_evaluator = [dict(type='Accuracy', topk=(1,)), dict(type='mmkd.Calibration')]
 test_evaluator = val_evaluator

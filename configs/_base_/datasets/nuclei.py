@@ -1,5 +1,5 @@
-# Nuclei (segmentation), microscopy with sides of 243 to 512 pixels in mmseg's layout.
-# data/nuclei/{img_dir,ann_dir}/{train,val,test}; crops for training, whole pictures for tests.
+# Nuclei (segmentation), microscopy images with sides of 243 to 512 pixels in mmseg's layout.
+# data/nuclei/{img_dir,ann_dir}/{train,val,test}; crops for training, whole images for tests.
 dataset_type = 'BaseSegDataset'
 data_root = 'data/nuclei/'
 metainfo = dict(
@@ -53,19 +53,10 @@ val_dataloader = dict(
 )
 # Settings are chosen on val; test is for the final numbers.
 test_dataloader = dict(
-    batch_size=1,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    val_dataloader,
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        img_suffix='.jpg',
-        seg_map_suffix='.png',
+        val_dataloader['dataset'],
         data_prefix=dict(img_path='img_dir/test', seg_map_path='ann_dir/test'),
-        test_mode=True,
-        pipeline=test_pipeline,
     ),
 )
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])

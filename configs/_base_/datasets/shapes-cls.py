@@ -1,4 +1,4 @@
-# Generated shapes (classification), 32 x 32 crops round single objects in class folders.
+# Generated shapes (classification), 32 x 32 crops around single objects in class folders.
 # python -m mmkd.datasets.shapes --out data/shapes
 dataset_type = 'CustomDataset'
 data_root = 'data/shapes/cls/'
@@ -29,14 +29,6 @@ val_dataloader = dict(
     dataset=dict(type=dataset_type, data_root=data_root, data_prefix='val', pipeline=test_pipeline),
 )
 # Settings are chosen on val; test is for the final numbers.
-test_dataloader = dict(
-    batch_size=100,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type, data_root=data_root, data_prefix='test', pipeline=test_pipeline
-    ),
-)
+test_dataloader = dict(val_dataloader, dataset=dict(val_dataloader['dataset'], data_prefix='test'))
 val_evaluator = dict(type='Accuracy', topk=(1,))
 test_evaluator = val_evaluator

@@ -1,6 +1,6 @@
-# Generated shapes (detection), 160 x 160 pictures in COCO layout.
+# Generated shapes (detection), 160 x 160 images in COCO layout, loaded as BCCD is.
 # python -m mmkd.datasets.shapes --out data/shapes
-dataset_type = 'CocoDataset'
+_base_ = './bccd.py'
 data_root = 'data/shapes/'
 metainfo = dict(
     classes=('circle', 'hexagon', 'square', 'star', 'triangle'),
@@ -25,56 +25,23 @@ test_pipeline = [
     ),
 ]
 train_dataloader = dict(
-    batch_size=4,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type=dataset_type,
         data_root=data_root,
         metainfo=metainfo,
-        ann_file='annotations/instances_train.json',
         data_prefix=dict(img='img_dir/train/'),
-        filter_cfg=dict(filter_empty_gt=True, min_size=8),
         pipeline=train_pipeline,
-    ),
+    )
 )
 val_dataloader = dict(
-    batch_size=4,
-    num_workers=1,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type,
         data_root=data_root,
         metainfo=metainfo,
-        ann_file='annotations/instances_val.json',
         data_prefix=dict(img='img_dir/val/'),
-        test_mode=True,
         pipeline=test_pipeline,
-    ),
+    )
 )
-# Settings are chosen on val; test is for the final numbers.
 test_dataloader = dict(
-    batch_size=4,
-    num_workers=1,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        ann_file='annotations/instances_test.json',
-        data_prefix=dict(img='img_dir/test/'),
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
+    dataset=dict(val_dataloader['dataset'], data_prefix=dict(img='img_dir/test/'))
 )
-val_evaluator = dict(
-    type='CocoMetric', ann_file=data_root + 'annotations/instances_val.json', metric='bbox'
-)
-test_evaluator = dict(
-    type='CocoMetric', ann_file=data_root + 'annotations/instances_test.json', metric='bbox'
-)
+val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
+test_evaluator = dict(ann_file=data_root + 'annotations/instances_test.json')

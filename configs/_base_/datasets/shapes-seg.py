@@ -1,6 +1,6 @@
-# Generated shapes (segmentation), 160 x 160 pictures in mmseg's layout.
+# Generated shapes (segmentation), 160 x 160 images in mmseg's layout, loaded as the nuclei are.
 # python -m mmkd.datasets.shapes --out data/shapes
-dataset_type = 'BaseSegDataset'
+_base_ = './nuclei.py'
 data_root = 'data/shapes/'
 metainfo = dict(
     classes=('background', 'circle', 'hexagon', 'square', 'star', 'triangle'),
@@ -13,68 +13,6 @@ metainfo = dict(
         [145, 60, 180],
     ],
 )
-crop_size = (128, 128)
-
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.95),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='RandomFlip', prob=0.5, direction='vertical'),
-    dict(type='PackSegInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs'),
-]
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        img_suffix='.png',
-        seg_map_suffix='.png',
-        data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train'),
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        img_suffix='.png',
-        seg_map_suffix='.png',
-        data_prefix=dict(img_path='img_dir/val', seg_map_path='ann_dir/val'),
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
-)
-# Settings are chosen on val; test is for the final numbers.
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        img_suffix='.png',
-        seg_map_suffix='.png',
-        data_prefix=dict(img_path='img_dir/test', seg_map_path='ann_dir/test'),
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
-)
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-test_evaluator = val_evaluator
+train_dataloader = dict(dataset=dict(data_root=data_root, metainfo=metainfo, img_suffix='.png'))
+val_dataloader = train_dataloader
+test_dataloader = train_dataloader

@@ -1,32 +1,10 @@
-# GFL with ResNet-18, a narrow FPN and two-conv heads, trained from scratch on small pictures.
+# GFL with the backbone and neck of retinanet_r18.py and two-conv heads.
+_base_ = './retinanet_r18.py'
 model = dict(
     type='GFL',
-    data_preprocessor=dict(
-        type='DetDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_size_divisor=32,
-    ),
-    backbone=dict(
-        type='ResNet',
-        depth=18,
-        num_stages=4,
-        out_indices=(0, 1, 2, 3),
-        frozen_stages=-1,
-        norm_cfg=dict(type='BN', requires_grad=True),
-        norm_eval=False,
-        style='pytorch',
-    ),
-    neck=dict(
-        type='FPN',
-        in_channels=[64, 128, 256, 512],
-        out_channels=64,
-        start_level=1,
-        add_extra_convs='on_output',
-        num_outs=5,
-    ),
+    neck=dict(add_extra_convs='on_output'),
     bbox_head=dict(
+        _delete_=True,
         type='GFLHead',
         num_classes=80,
         in_channels=64,
@@ -46,13 +24,11 @@ model = dict(
         loss_bbox=dict(type='GIoULoss', loss_weight=2.0),
     ),
     train_cfg=dict(
-        assigner=dict(type='ATSSAssigner', topk=9), allowed_border=-1, pos_weight=-1, debug=False
+        _delete_=True,
+        assigner=dict(type='ATSSAssigner', topk=9),
+        allowed_border=-1,
+        pos_weight=-1,
+        debug=False,
     ),
-    test_cfg=dict(
-        nms_pre=1000,
-        min_bbox_size=0,
-        score_thr=0.05,
-        nms=dict(type='nms', iou_threshold=0.6),
-        max_per_img=100,
-    ),
+    test_cfg=dict(nms=dict(iou_threshold=0.6)),
 )

@@ -1,14 +1,7 @@
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.01))
+# adamw_8e.py for 4 epochs.
+_base_ = './adamw_8e.py'
+train_cfg = dict(max_epochs=4, val_interval=4)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=4,
-        eta_min=1e-5,
-        by_epoch=True,
-        begin=0,
-        end=4,
-        convert_to_iter_based=True,
-    ),
+    _base_.param_scheduler[0],
+    dict(_base_.param_scheduler[1], T_max=train_cfg['max_epochs'], end=train_cfg['max_epochs']),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=4, val_interval=4)
