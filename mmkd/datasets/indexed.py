@@ -1,9 +1,9 @@
-"""A data set whose samples know their own number."""
+"""A data set wrapper that numbers samples uniquely."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mmkd.registry import DATASETS
@@ -14,12 +14,12 @@ KEY = 'train_dataloader.dataset'
 
 @DATASETS.register_module()
 class IndexedDataset:
-    """Give every image of nested data sets one number of its own, ``sample_idx``.
+    """Give every image of nested data sets a unique number, ``sample_idx``.
 
     OpenMMLab's data sets number their own samples, and ``PackInputs`` keeps the number. A
     ``ConcatDataset`` passes on the numbers of its parts, so two images get the same one. Here each
-    innermost data set gets a range of its own. Where an image appears several times in an epoch
-    (``RepeatDataset``, ``ClassBalancedDataset``) it has the same number each time, as it should.
+    innermost data set gets a range of its own. An image that appears several times in an epoch
+    (``RepeatDataset``, ``ClassBalancedDataset``) has the same number each time.
 
     A plain data set needs no wrapper.
 
@@ -27,14 +27,14 @@ class IndexedDataset:
         dataset: A data set or its config.
 
     Raises:
-        ConfigError: A wrapper inside does not tell which sample it takes.
+        ConfigError: A wrapper inside does not map its samples to those of its data set.
     """
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self._first: dict[int, int] = {}  # number of the first image of each innermost data set
         self.num_samples = 0
-        for leaf in leaves(self.dataset):
+        for leaf in innermost(self.dataset, initialize):
             if id(leaf) not in self._first:
                 self._first[id(leaf)] = self.num_samples
                 self.num_samples += len(leaf)
@@ -45,10 +45,10 @@ class IndexedDataset:
         return copy.deepcopy(self.dataset.metainfo)
 
     def full_init(self) -> None:
-        """Do nothing: the data set inside is initialised when this one is built."""
+        """Do nothing: the data set inside is initialized with this one."""
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Return the categories of a sample, which samplers by class ask for."""
+        """Return the categories of a sample, which class-aware samplers need."""
         return self.dataset.get_cat_ids(idx)
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
@@ -61,33 +61,47 @@ class IndexedDataset:
     def __getitem__(self, idx: int) -> Any:
         data = self.dataset[idx]
         sample = data['data_samples']
-        # The sample's own number and not `idx`: a data set replaces an image that it cannot read.
+        # Not `idx`: a data set replaces an image that it cannot read.
         number = sample.metainfo.get('sample_idx')
         if number is None:
             raise ConfigError(
-                f'{KEY}.pipeline', "pack the meta key 'sample_idx' (PackInputs does by default)"
+                f'{KEY}.pipeline', "must pack the meta key 'sample_idx' (the default of PackInputs)"
             )
         sample.set_metainfo(dict(sample_idx=self._first[leaf_of(self.dataset, idx)] + number))
         return data
 
 
-def leaves(dataset: Any) -> Iterator[Any]:
-    """Yield the innermost data sets, in order, fully initialised."""
-    if hasattr(dataset, 'full_init'):
-        dataset.full_init()
-    inside = getattr(dataset, 'datasets', None) or []
-    if hasattr(dataset, 'dataset'):
-        inside = [dataset.dataset]
-    if inside and not hasattr(dataset, '_get_ori_dataset_idx'):
-        raise ConfigError(
-            f'{KEY}.dataset.type',
-            f'{type(dataset).__name__} does not tell which sample of its data set it takes, so '
-            'the samples cannot be numbered',
-        )
+def innermost(dataset: Any, visit: Callable[[Any], None] = lambda _: None) -> Iterator[Any]:
+    """Yield the innermost data sets, in order; call ``visit`` on each data set before its parts."""
+    visit(dataset)
+    inside = parts_of(dataset)
     for part in inside:
-        yield from leaves(part)
+        yield from innermost(part, visit)
     if not inside:
         yield dataset
+
+
+def parts_of(dataset: Any) -> list[Any]:
+    """Return the data sets inside a wrapper, none for a plain data set."""
+    if hasattr(dataset, 'dataset'):
+        return [dataset.dataset]
+    return list(getattr(dataset, 'datasets', None) or [])
+
+
+def initialize(dataset: Any) -> None:
+    """Initialize a data set fully.
+
+    Raises:
+        ConfigError: It is a wrapper that does not map its samples to those inside.
+    """
+    if hasattr(dataset, 'full_init'):
+        dataset.full_init()
+    if parts_of(dataset) and not hasattr(dataset, '_get_ori_dataset_idx'):
+        raise ConfigError(
+            f'{KEY}.dataset.type',
+            f'samples of {type(dataset).__name__} cannot be numbered: it does not map them to '
+            'those of its data set',
+        )
 
 
 def leaf_of(dataset: Any, idx: int) -> int:

@@ -1,32 +1,31 @@
-"""Data that cannot be trained on: one line that names the file, before anything is computed."""
+"""Checks of the training data: errors that name the file, before anything is computed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from mmkd.utils import ConfigError
+from mmkd.datasets.indexed import innermost
+from mmkd.utils import ConfigError, box_tensor, find_head
 
 KEY = 'train_dataloader.dataset'
 EMPTY = (
-    'there is no image in it: look at its folders and suffixes, at filter_cfg, and whether the '
-    'class names of metainfo are those of the annotations'
+    'contains no image: check its folders and suffixes, filter_cfg, and that the class names of '
+    'metainfo match the annotations'
 )
-# Where the three packages keep the head that predicts classes.
-HEADS = ('head', 'decode_head', 'bbox_head', 'roi_head.bbox_head')
 
 
 class DataError(ConfigError):
-    """A file of the training data cannot be used.
+    """A file of the training data is unusable.
 
     Args:
-        message: The file, and what is wrong with it, in one line.
+        message: The file and what is wrong with it, in one line.
     """
 
     def __init__(self, message: str) -> None:
-        # A worker's error comes back with its traceback in the message: the last line says it all.
+        # An error of a worker process carries its traceback; the last line has the message.
         super().__init__(KEY, message.strip().splitlines()[-1].rpartition(f'{KEY}: ')[2])
 
 
@@ -34,7 +33,7 @@ class NamingPipeline:
     """A data set's pipeline whose errors name the files of the sample.
 
     Args:
-        pipeline: The pipeline; its attributes stay within reach.
+        pipeline: The pipeline; its attributes remain accessible.
     """
 
     def __init__(self, pipeline: Any) -> None:
@@ -44,7 +43,7 @@ class NamingPipeline:
         """Run the pipeline.
 
         Raises:
-            DataError: It failed; the error names the files.
+            DataError: It failed.
         """
         files = [str(data[name]) for name in ('img_path', 'seg_map_path') if data.get(name)]
         files = files or [f'sample {data.get("sample_idx", "?")}']
@@ -57,52 +56,41 @@ class NamingPipeline:
             ) from error
 
     def __getattr__(self, name: str) -> Any:
-        if name == 'pipeline' or name.startswith('__'):  # not there yet in a spawned worker
+        if name == 'pipeline' or name.startswith('__'):  # not set yet in a spawned worker
             raise AttributeError(name)
         return getattr(self.pipeline, name)
 
 
 def name_files(dataset: Any) -> None:
-    """Let a data set, or those inside it, name the files that cannot be read.
+    """Make read errors of a data set, or of those inside it, name the files.
 
     Raises:
-        ConfigError: There is no image in it.
+        ConfigError: It contains no image.
     """
     if len(dataset) == 0:
         raise ConfigError(KEY, EMPTY)
-    for leaf in leaves_of(dataset):
+    for leaf in innermost(dataset):
         pipeline = getattr(leaf, 'pipeline', None)
         if callable(pipeline) and not isinstance(pipeline, NamingPipeline):
             leaf.pipeline = NamingPipeline(pipeline)
 
 
-def leaves_of(dataset: Any) -> Iterator[Any]:
-    """Yield the innermost data sets."""
-    inside = getattr(dataset, 'datasets', None) or []
-    if hasattr(dataset, 'dataset'):
-        inside = [dataset.dataset]
-    for part in inside:
-        yield from leaves_of(part)
-    if not inside:
-        yield dataset
-
-
 def check_batch(batch: Any, student: nn.Module) -> None:
-    """Look at a batch of the data loader, on the CPU, before the student sees it.
+    """Check a batch of the data loader, on the CPU, before the student gets it.
 
     Args:
         batch: ``inputs``, images (3, H, W) or a batch (N, 3, H, W), and ``data_samples``; anything
-            else is not looked at.
-        student: The student, whose head says how many classes there are.
+            else is not checked.
+        student: The student, whose head has the number of classes.
 
     Raises:
-        DataError: An image is empty or not finite, a box is not finite, a label map has another
-            size than its image, or a class is not one of the head's.
+        DataError: An image is empty or not finite, a box is not finite, a label map and its image
+            differ in size, or a label is out of range.
     """
     if not isinstance(batch, Mapping) or 'inputs' not in batch:
         return
     samples = batch.get('data_samples') or [None] * len(batch['inputs'])
-    head = head_of(student)
+    head = find_head(student)
     for image, sample in zip(batch['inputs'], samples):
         if isinstance(image, Tensor):
             if image.numel() == 0:
@@ -120,13 +108,12 @@ def check_batch(batch: Any, student: nn.Module) -> None:
             check_labels(sample, *head)
 
 
-def check_labels(sample: Any, key: str, head: Any) -> None:
-    """Compare the labels of one sample with the classes of a head."""
+def check_labels(sample: Any, path: str, head: Any) -> None:
+    """Compare the labels of one sample with the classes of the head at ``path``."""
     file = 'img_path'
     if (instances := getattr(sample, 'gt_instances', None)) is not None and 'labels' in instances:
         labels = instances.labels
-        boxes = getattr(instances, 'bboxes', None)
-        boxes = getattr(boxes, 'tensor', boxes)
+        boxes = box_tensor(getattr(instances, 'bboxes', None))
         if isinstance(boxes, Tensor) and not boxes.isfinite().all():
             raise DataError(f'{file_of(sample)}: boxes are NaN or infinite')
     elif (pixels := getattr(sample, 'gt_sem_seg', None)) is not None:
@@ -139,22 +126,9 @@ def check_labels(sample: Any, key: str, head: Any) -> None:
     low, high, classes = int(labels.min()), int(labels.max()), head.num_classes
     if low < 0 or high >= classes:
         raise DataError(
-            f'{file_of(sample, file)}: class {low if low < 0 else high} is labelled, and '
-            f'{key}.num_classes={classes} knows 0 to {classes - 1}'
+            f'{file_of(sample, file)}: label {low if low < 0 else high} is out of range: '
+            f'model.{path}.num_classes={classes} allows 0 to {classes - 1}'
         )
-
-
-def head_of(student: nn.Module) -> tuple[str, Any] | None:
-    """Return the head that predicts classes and its config key, or None."""
-    for path in HEADS:
-        head: Any = student
-        for name in path.split('.'):
-            head = getattr(head, name, None)
-        if isinstance(head, nn.ModuleList):  # a cascade
-            head = head[-1]
-        if isinstance(getattr(head, 'num_classes', None), int):
-            return f'model.{path}', head
-    return None
 
 
 def file_of(sample: Any, name: str = 'img_path') -> str:

@@ -1,4 +1,4 @@
-"""Calibration of classifiers as a metric of mmengine's evaluators."""
+"""Calibration of classifiers as an mmengine metric."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from mmengine.evaluator import BaseMetric
 
 from mmkd.functional import expected_calibration_error, negative_log_likelihood
 from mmkd.registry import METRICS
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, config_key, integer
 
 
 @METRICS.register_module()
 class Calibration(BaseMetric):
     """Expected calibration error and negative log-likelihood of mmpretrain's classifiers.
 
-    It reports ``calibration/ece`` in percent and ``calibration/nll`` in nats, from the predicted
-    probabilities ``pred_score`` and the label ``gt_label`` of the data samples. Use it beside the
+    It reports ``calibration/ece`` in percent and ``calibration/nll`` in nats, computed from
+    ``pred_score`` (probabilities) and ``gt_label`` of the data samples. Use it beside the
     accuracy: ``val_evaluator = [dict(type='Accuracy'), dict(type='mmkd.Calibration')]``.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 3.
 
     Args:
-        bins: Bins of equal width. Defaults to 15.
-        collect_device: Where the results of all ranks are collected. Defaults to ``'cpu'``.
+        bins: Number of bins of equal width. Defaults to 15.
+        collect_device: Device that collects the results of all ranks. Defaults to ``'cpu'``.
         prefix: Prefix of the metrics' names. Defaults to None, ``'calibration'``.
 
     Raises:
-        ConfigError: There is less than one bin.
+        ConfigError: ``bins`` is not a positive integer.
     """
 
     default_prefix = 'calibration'
@@ -38,31 +38,30 @@ class Calibration(BaseMetric):
         self, bins: int = 15, collect_device: str = 'cpu', prefix: str | None = None
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        if bins < 1:
-            raise ConfigError('val_evaluator.bins', f'is a whole number from 1 on, not {bins}')
-        self.bins = bins
+        with config_key('val_evaluator'):
+            self.bins = integer(1, bins=bins)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep confidence, success and the right class's probability of every image.
+        """Record confidence, correctness and the probability of the true class of every image.
 
         Args:
-            data_batch: Not used.
+            data_batch: Unused.
             data_samples: Data samples with ``pred_score`` (K,) and ``gt_label`` (1,).
 
         Raises:
-            ConfigError: They have several labels, or no probabilities.
+            ConfigError: A sample has no probabilities, or not exactly one label.
         """
         for sample in data_samples:
             score, label = sample.get('pred_score'), sample.get('gt_label')
             if score is None or label is None or len(label) != 1:
                 raise ConfigError(
                     'val_evaluator',
-                    'mmkd.Calibration needs pred_score and one gt_label for each image',
+                    'mmkd.Calibration needs pred_score and exactly one gt_label per image',
                 )
             score = score.double().cpu()
             confidence, predicted = score.max(0)
-            right = int(label)
-            self.results.append((float(confidence), int(predicted) == right, float(score[right])))
+            true = int(label)
+            self.results.append((float(confidence), int(predicted) == true, float(score[true])))
 
     def compute_metrics(self, results: list[tuple[float, bool, float]]) -> dict[str, float]:
         """Return ``ece`` in percent and ``nll`` in nats."""

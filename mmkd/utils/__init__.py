@@ -17,8 +17,10 @@ from mmkd.utils.errors import (
     did_you_mean,
 )
 from mmkd.utils.gather import gather_rows
+from mmkd.utils.heads import count_classes, find_head, unwrap
 from mmkd.utils.progress import epoch_progress, progress
 from mmkd.utils.random import isolated_rng, step_generator
+from mmkd.utils.samples import box_tensor, single_labels
 from mmkd.utils.student_config import is_distilled, plain_config
 
 __all__ = [
@@ -27,10 +29,13 @@ __all__ = [
     'NonFiniteError',
     'at_least',
     'between',
+    'box_tensor',
     'config_key',
+    'count_classes',
     'deprecated',
     'did_you_mean',
     'epoch_progress',
+    'find_head',
     'fraction',
     'gather_rows',
     'integer',
@@ -42,5 +47,7 @@ __all__ = [
     'positive',
     'probability',
     'progress',
+    'single_labels',
     'step_generator',
+    'unwrap',
 ]

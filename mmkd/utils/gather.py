@@ -1,4 +1,4 @@
-"""Rows of all processes."""
+"""Gather rows from all ranks."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from torch import Tensor
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """Concatenate the rows of all processes, in the order of their ranks.
+    """Concatenate the rows of all ranks, in rank order.
 
     Args:
-        rows: (N, …) without gradient; N may differ between the ranks and may be 0.
+        rows: (N, …) without gradient; N may differ between ranks and may be 0.
 
     Returns:
-        The same tensor on every rank; ``rows`` itself where there is one process.
+        The same tensor on every rank; ``rows`` itself if there is a single process.
     """
     if get_world_size() == 1:
         return rows
-    # Collectives need equal shapes, and the last batch of an epoch may be shorter on one rank.
+    # Collectives need equal shapes, and one rank may have a shorter last batch.
     counts = [int(c) for c in all_gather(torch.tensor([len(rows)], device=rows.device))]
     if not any(counts):
         return rows

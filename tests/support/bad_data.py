@@ -268,39 +268,39 @@ DATA: dict[str, tuple[str, Change, str]] = {
     'more classes in the maps': (
         'seg',
         labelled_map(7, 0.5),
-        rf'^{DATASET}: .*ann_dir.*\.png: class 7 is labelled, .*\.decode_head\.num_classes=6',
+        rf'^{DATASET}: .*ann_dir.*\.png: label 7 is out of range: .*\.decode_head\.num_classes=6',
     ),
     'fewer classes in a segmenter': (
         'seg',
         set_key('model.decode_head.num_classes', 1),
-        rf'^{DATASET}: .*class \d is labelled, and model\.decode_head\.num_classes=1 ',
+        rf'^{DATASET}: .*label \d is out of range: model\.decode_head\.num_classes=1 ',
     ),
     'fewer classes in a classifier': (
         'cls',
         lambda root, cfg: cfg.merge_from_dict(
             {'model.head.num_classes': 2, 'train_dataloader.dataset.indices': None}
         ),
-        rf'^{DATASET}: .*class \d is labelled, and model\.head\.num_classes=2 ',
+        rf'^{DATASET}: .*label \d is out of range: model\.head\.num_classes=2 ',
     ),
     'fewer classes in a detector': (
         'det',
         set_key('model.bbox_head.num_classes', 1),
-        rf'^{DATASET}: .*class \d is labelled, and model\.bbox_head\.num_classes=1 ',
+        rf'^{DATASET}: .*label \d is out of range: model\.bbox_head\.num_classes=1 ',
     ),
     'other class names': (
         'det',
         configured(metainfo=dict(classes=('cat', 'dog')), filter_cfg=dict(filter_empty_gt=True)),
-        rf'^{DATASET}: there is no image in it: .*class names',
+        rf'^{DATASET}: contains no image: .*class names',
     ),
     'no images': (
         'det',
         only(images=[], annotations=[]),
-        rf'^{DATASET}: there is no image in it',
+        rf'^{DATASET}: contains no image',
     ),
     'other suffix': (
         'seg',
         configured(img_suffix='.jpg'),
-        rf'^{DATASET}: there is no image in it: .*suffixes',
+        rf'^{DATASET}: contains no image: .*suffixes',
     ),
     # What is handled: such boxes and images are left out by mmdet, or train on what is there.
     'boxes without area': ('det', boxes([10, 10, 0, 8], [10, 10, 30, 30]), ''),

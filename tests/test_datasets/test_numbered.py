@@ -76,7 +76,7 @@ def test_wrappers_that_hide_their_choice_and_missing_numbers(shapes):
         def __len__(self):
             return len(self.dataset)
 
-    with pytest.raises(ConfigError, match='Hidden does not tell'):
+    with pytest.raises(ConfigError, match='Hidden cannot be numbered'):
         IndexedDataset(Hidden(build(cls(shapes))))
     config = cls(shapes)
     config['pipeline'][-1] = dict(type='PackInputs', meta_keys=('img_path',))
@@ -119,5 +119,5 @@ def test_half_epochs_show_as_many_images_as_one_without_repetition():
     assert new[0] + new[1] != new[2] + new[3]
     with pytest.raises(ConfigError, match='new_per_epoch'):
         PreviousBatchSampler(sampler, 4, new_per_epoch='some')
-    with pytest.raises(ConfigError, match='knows its epoch'):
+    with pytest.raises(ConfigError, match='needs a sampler with epochs'):
         PreviousBatchSampler(range(8), 4, new_per_epoch='half')

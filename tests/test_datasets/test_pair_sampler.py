@@ -202,7 +202,7 @@ def test_real_loader():
         loader = Runner.build_dataloader(config, seed=5)
     (said,) = log.call_args.args
     assert 'the batch of 6 images is 3 pairs' in said
-    assert 'an epoch has 3 anchors, so 6 images where it has 6 without pairs' in said
+    assert 'an epoch has 3 anchors, so 6 images instead of 6 without pairs' in said
     (batch,) = list(loader)
     assert len(batch) == 6 and len(loader) == 1
     kind = DATA_SAMPLERS.get('mmkd.SameClassPairBatchSampler')
@@ -224,7 +224,7 @@ def test_half_needs_epochs():
     class Ordered:
         dataset = Labelled([0, 0])
 
-    with pytest.raises(ConfigError, match="'half' needs a sampler that knows its epoch"):
+    with pytest.raises(ConfigError, match="'half' needs a sampler with epochs"):
         SameClassPairBatchSampler(Ordered(), 2, 'half')
 
 
@@ -244,5 +244,5 @@ def test_no_labels():
 
 
 def test_multi_label():
-    with pytest.raises(ConfigError, match=r'image 1 of Labelled has 2 classes: .*multi-label'):
+    with pytest.raises(ConfigError, match=r'image 1 of Labelled has 2 classes.*multi-label'):
         SameClassPairBatchSampler(sampler_of(Labelled([[1], [0, 2]])), 2)

@@ -1,0 +1,35 @@
+"""The model of a runner and the head that predicts classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+# Where mmdet, mmseg and mmpretrain keep the head.
+HEADS = ('head', 'decode_head', 'bbox_head', 'roi_head.bbox_head')
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return a model without its wrapper, such as DDP."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def find_head(model: nn.Module) -> tuple[str, Any] | None:
+    """Return the path and the head that predicts classes (the last one of a cascade), or None."""
+    for path in HEADS:
+        head: Any = model
+        for name in path.split('.'):
+            head = getattr(head, name, None)
+        if isinstance(head, nn.ModuleList):  # a cascade
+            head = head[-1]
+        if isinstance(getattr(head, 'num_classes', None), int):
+            return path, head
+    return None
+
+
+def count_classes(model: Any) -> int | None:
+    """Return the number of classes K of a model's head, or None."""
+    found = find_head(model)
+    return found[1].num_classes if found else None
