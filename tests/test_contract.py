@@ -199,12 +199,12 @@ def test_every_validated_argument_is_refused_by_its_key(case, folder, monkeypatc
     """Values that a validator of the constructor refuses give an error that names the argument."""
     cls = MODELS.get(case.type)
     base = next(base for base in (Method, Plugin, Mixer) if issubclass(cls, base))
-    file = inspect.getfile(cls)
+    files = {inspect.getfile(c) for c in cls.__mro__ if c.__module__.startswith('mmkd.')}
     seen: dict[str, Any] = {}
     checked = checks._checked
 
     def record(argument, valid, text):
-        if sys._getframe(2).f_code.co_filename == file:
+        if sys._getframe(2).f_code.co_filename in files:
             seen.update(dict.fromkeys(argument, valid))
         return checked(argument, valid, text)
 

@@ -414,8 +414,8 @@ BAD: dict[str, Sequence[tuple[dict[str, Any], str]]] = {
     'DLB': [
         (dict(tau=0.0), 'tau'),
         (dict(student='backbone'), 'student'),
-        (dict(every=2), 'every'),
-        (dict(weight=dict(value=1.0, every=2)), 'every'),
+        (dict(every=2), 'weight.every'),
+        (dict(weight=dict(value=1.0, every=2)), 'weight.every'),
     ],
     'FGD': [(dict(tau=0), 'tau'), (dict(alpha=-1.0), 'alpha'), (dict(lambda_=-1.0), 'lambda_')],
     'FeatureMimic': [(dict(weight=-1), 'weight'), (dict(levels=()), 'student')],
