@@ -1,26 +1,26 @@
-"""Run a tool of mmkd wherever it is installed: ``python -m mmkd train CONFIG …``.
+"""The command ``mmkd TOOL``, or ``python -m mmkd TOOL``; without arguments it lists the tools."""
 
-Without arguments it prints the tools and the folder that they and the launch scripts are in.
-"""
-
-import runpy
+import ast
 import sys
 from pathlib import Path
 
-from mmkd import payload
+from mmkd import cli, payload
 
 
 def main() -> None:
-    """Run the tool that the command line names as if it had been called by its path."""
-    folder = Path(payload('tools'))
-    tools = sorted(path.stem for path in folder.glob('*.py'))
-    if len(sys.argv) < 2 or sys.argv[1] not in tools:
-        print(f'usage: python -m mmkd TOOL [arguments]\ntools: {", ".join(tools)}\nin: {folder}')
-        sys.exit(0 if len(sys.argv) < 2 else 2)
-    path = str(folder / f'{sys.argv[1]}.py')
-    sys.argv = [path, *sys.argv[2:]]
-    sys.path.insert(0, str(folder))  # as Python does for a script
-    runpy.run_path(path, run_name='__main__')
+    """Run the tool that the command line names."""
+    tool, *arguments = sys.argv[1:] or ['']
+    if tool in cli.TOOLS:
+        sys.argv = [f'mmkd {tool}', *arguments]  # the name in messages of argparse
+        cli.run(tool)
+        return
+    print('usage: mmkd TOOL [arguments]\n')
+    for name in cli.TOOLS:
+        source = Path(cli.__path__[0], f'{name}.py').read_text(encoding='utf-8')
+        summary = (ast.get_docstring(ast.parse(source)) or '').split('\n\n')[0]
+        print(f'  {name:<20} {" ".join(summary.split())}')
+    print(f'\nmmkd TOOL --help shows the arguments of a tool. Launch scripts: {payload("tools")}')
+    sys.exit(0 if tool in ('', '-h', '--help') else 2)
 
 
 if __name__ == '__main__':

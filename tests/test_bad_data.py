@@ -24,7 +24,7 @@ from support.helpers import build
 from support.runs import run_config, train
 from support.tiny_models import SCOPES, make_student
 
-from mmkd.cli.preflight import check_inputs, explained
+from mmkd.cli.train import check_inputs, explain_empty_data
 from mmkd.engine.data_check import DataError, NamingPipeline, check_batch, name_files
 from mmkd.utils import ConfigError
 
@@ -37,7 +37,7 @@ def look(task: str, cfg: Any) -> None:
     check_inputs(cfg)
     model = {k: v for k, v in cfg.model.items() if k not in ('distill', 'student')}
     with DefaultScope.overwrite_default_scope(SCOPES[task]):
-        with explained():
+        with explain_empty_data():
             dataset = DATASETS.build(cfg.train_dataloader.dataset)
         name_files(dataset)
         batch = pseudo_collate([dataset[i] for i in range(len(dataset))])

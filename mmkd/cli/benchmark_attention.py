@@ -1,11 +1,19 @@
-"""What one level of ACAM-KD costs: the matrix of all pairs of cells against what mmkd does."""
+"""Measure the attention of ACAM-KD: as it is printed, exact without the matrix, and pooled.
+
+One level, forward and backward, on random maps: memory that autograd keeps, growth of the peak
+memory (accelerators only), time (medians of interleaved rounds), and the largest difference from
+the printed form.
+"""
 
 from __future__ import annotations
 
 import copy
+import json
+import re
 import statistics
-import time
+from argparse import Namespace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,15 +22,56 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from mmkd.cli.measure import MIB, saved_bytes
+from mmkd.cli.common import make_parser
+from mmkd.cli.timing import MIB, saved_bytes, time_in_turns
 from mmkd.methods.acam import ACAM, MaskUnits
+from mmkd.utils.errors import ConfigError
 from mmkd.view import View
 
 Size = tuple[int, int]
 
 
+def parse_args() -> Namespace:
+    """Return the command line."""
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        '--sizes',
+        nargs='+',
+        default=['25x42', '50x84', '100x168'],
+        help='HEIGHTxWIDTH of the maps. Defaults to three levels of a detector at 1333×800',
+    )
+    parser.add_argument('--channels', type=int, default=256, help='Defaults to 256')
+    parser.add_argument('--batch', type=int, default=1, help='Defaults to 1')
+    parser.add_argument(
+        '--pool', type=int, nargs='*', default=[2], help='factors of the pooled forms. Default: 2'
+    )
+    parser.add_argument('--rounds', type=int, default=1, help='of the timing. Defaults to 1')
+    parser.add_argument('--device', default='cpu', help='Defaults to cpu')
+    parser.add_argument('--json', type=Path, help='write the rows to this file as well')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print one table."""
+    args = parse_args()
+    rows = []
+    for size in args.sizes:
+        numbers = re.fullmatch(r'(\d+)[x×](\d+)', size)
+        if not numbers or not all(map(int, numbers.groups())):
+            raise ConfigError('--sizes', f'must be HEIGHTxWIDTH, such as 100x168, got {size!r}')
+        height, width = map(int, numbers.groups())
+        rows += measure(
+            (height, width), args.channels, args.batch, args.pool, args.rounds, args.device
+        )
+    threads = f', {torch.get_num_threads()} threads' if args.device == 'cpu' else ''
+    show(rows, f'N = {args.batch}, C = {args.channels}, fp32, {args.device}{threads}')
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(rows, indent=1) + '\n')
+
+
 class NaiveUnits(MaskUnits):
-    """Mask makers that write the attention as it is printed, with its H·W × H·W matrix."""
+    """Mask units with the attention as it is printed, with its H·W × H·W matrix."""
 
     def forward(self, query: Tensor, key: Tensor, pool: int) -> tuple[Tensor | None, Tensor | None]:
         """Return spatial masks (N, M, H, W) and channel masks (N, M, C)."""
@@ -54,7 +103,7 @@ def make_forms(teacher: Tensor, student: Tensor, factors: list[int]) -> dict[str
 
 
 def smooth_map(batch: int, channels: int, size: Size, generator: torch.Generator) -> Tensor:
-    """Return a random map whose neighbouring cells are alike, as those of a network are."""
+    """Return a random map whose neighboring cells are similar, as in a network."""
     coarse = [max(n // 4, 1) for n in size]
     noise = torch.randn(batch, channels, *coarse, generator=generator)
     return F.interpolate(noise, size, mode='bilinear', align_corners=False)
@@ -98,32 +147,20 @@ def measure(
             weights_gradient_difference=max(differences[2:]),
         )  # fmt: skip
         del loss, gradients, results
-    times: dict[str, list[float]] = {name: [] for name in forms}
-    for _ in range(rounds):  # interleaved, so that a busy moment falls on all
-        for name, method in forms.items():
-            times[name].append(timed(method, student, teacher, device))
+    runs = {name: partial(train, method, student, teacher) for name, method in forms.items()}
+    times = time_in_turns(runs, rounds)
     for name, row in rows.items():
         row['seconds'] = statistics.median(times[name])
     return list(rows.values())
 
 
-def timed(method: ACAM, student: Tensor, teacher: Tensor, device: str) -> float:
-    """Return the seconds of one forward and backward pass."""
-    synchronize(device)
-    start = time.perf_counter()
+def train(method: ACAM, student: Tensor, teacher: Tensor) -> None:
+    """Perform one forward and backward pass."""
     torch.autograd.grad(step(method, student, teacher), [student, *method.parameters()])
-    synchronize(device)
-    return time.perf_counter() - start
-
-
-def synchronize(device: str) -> None:
-    """Wait for an accelerator."""
-    if torch.device(device).type == 'cuda':
-        torch.cuda.synchronize()
 
 
 def reset_peak(device: str) -> int | None:
-    """Forget an accelerator's peak memory and return what is in use; None for a CPU."""
+    """Reset the peak memory of an accelerator and return the memory in use; None for a CPU."""
     if torch.device(device).type != 'cuda':
         return None
     torch.cuda.reset_peak_memory_stats()

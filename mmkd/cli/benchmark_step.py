@@ -1,21 +1,28 @@
-"""The distillation tax: what a training step costs with and without distillation."""
+"""Measure the distillation tax: the time of a distillation step over that of the plain step.
+
+The steps are interleaved; teachers have random weights and batches are synthetic, so neither
+checkpoints nor data are needed. docs/performance.md explains the columns.
+"""
 
 from __future__ import annotations
 
+import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+import statistics
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
-from mmkd.cli.bench import Bench, Setting, Spec
-from mmkd.cli.measure import MIB, PARTS, Candidate, half_range, measure
-from mmkd.cli.step_memory import peak_memory
+from mmkd.cli.benchmarking import Bench, Setting, peak_memory, read_teachers
+from mmkd.cli.common import Run, add_config_options, config_path, make_parser, read_config
+from mmkd.cli.timing import MIB, Place, clocks, half_range, saved_bytes, time_in_turns
 from mmkd.models.distiller import Distiller
 from mmkd.models.teacher import KEY
 from mmkd.utils.errors import ConfigError
@@ -23,105 +30,202 @@ from mmkd.utils.student_config import is_distilled
 
 MARGIN = 1.15  # of a method's step over the student's step and the teacher's forward together
 TOGETHER = 4  # distilled students that are in memory at once
+PARTS = ('mixer', 'teacher', 'taps', 'methods', 'backward', 'optimizer')
+
+
+def parse_args() -> Namespace:
+    """Return the command line."""
+    parser = make_parser(__doc__)
+    parser.add_argument('configs', nargs='+', help='distillation configs, or paths of studies')
+    parser.add_argument('--device', default='cpu', help='cpu or cuda')
+    parser.add_argument('--size', type=int, nargs=2, default=(320, 320), metavar=('H', 'W'))
+    parser.add_argument('--batch-size', type=int, default=2)
+    parser.add_argument('--repeat', type=int, default=15, help='measured steps')
+    parser.add_argument('--warmup', type=int, default=3)
+    parser.add_argument('--amp', action='store_true', help='autocast for the student')
+    parser.add_argument(
+        '--iteration',
+        type=int,
+        help='measure the step of this iteration; by default the first one with full weights',
+    )
+    parser.add_argument(
+        '--no-memory', action='store_true', help='skip the processes that measure peak memory'
+    )
+    add_config_options(parser)
+    parser.add_argument('--json', type=Path, help='write the rows to this file as well')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print."""
+    args = parse_args()
+    setting = Setting(args.device, tuple(args.size), args.batch_size, args.amp, args.iteration)
+    runs = list(find_runs(args.configs, args.cfg_options))
+    rows = benchmark(runs, setting, args.repeat, args.warmup, not args.no_memory)
+    print_rows(rows)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(rows, indent=1) + '\n')
+
+
+def find_runs(configs: Sequence[str], options: Mapping[str, Any] | None = None) -> Iterator[Run]:
+    """Yield every distillation step to measure.
+
+    Args:
+        configs: Distillation configs, or studies (``.yml``), whose rows with distillation are
+            measured.
+        options: Overrides of every config. Defaults to None.
+
+    Raises:
+        ConfigError: A config has no distillation.
+    """
+    more = dict(options or {})
+    for name in configs:
+        cfg = read_config(name)
+        path = Path(config_path(name))
+        if path.suffix in ('.yml', '.yaml'):
+            for row in cfg.to_dict()['rows']:
+                own = row.get('options', {})
+                config = config_path(row['config'], f'rows.{row["name"]}.config')
+                if is_distilled(read_config(config)) and own.get(KEY, True):
+                    yield Run(row['name'], config, {**own, **more})
+        elif is_distilled(cfg):
+            yield Run(f'{path.parent.name}/{path.stem}', str(path), more)
+        else:
+            raise ConfigError('config', f'{name} is no distillation config')
+
+
+@dataclass
+class Candidate:
+    """A step that is measured: of a plain student, a teacher, or a distilled student.
+
+    Args:
+        name: Name in the table.
+        step: The step.
+        places: The functions that make up its parts. Defaults to [].
+        model: The model whose graph is measured; None for a teacher.
+        seconds: Wall time of every measured step.
+    """
+
+    name: str
+    step: Callable[[], Any]
+    places: Sequence[Place] = ()
+    model: nn.Module | None = None
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """Median seconds of a step."""
+        return statistics.median(self.seconds)
+
+    def ratios(self, other: Candidate) -> list[float]:
+        """Return the ratio of every step to the other's step of the same round."""
+        return [a / b for a, b in zip(self.seconds, other.seconds)]
+
+    def saved_mib(self) -> float | None:
+        """Return the MiB that autograd keeps for the backward pass, parameters excluded."""
+        if self.model is None:
+            return None
+        return saved_bytes(self.step, self.model.parameters())[1] / MIB
+
+    def parts(self, repeat: int) -> dict[str, float]:
+        """Return the median seconds of the parts of a step."""
+        runs: list[dict[str, float]] = []
+        with clocks(self.places) as spent:
+            for _ in range(repeat if self.places else 0):
+                spent.clear()
+                self.step()
+                runs.append(dict(spent))
+        names = {name for run in runs for name in run}
+        return {name: statistics.median(run.get(name, 0.0) for run in runs) for name in names}
 
 
 def benchmark(
-    configs: Sequence[str],
-    setting: Setting,
-    repeat: int = 15,
-    warmup: int = 3,
-    options: Mapping[str, Any] | None = None,
-    memory: bool = True,
+    runs: Sequence[Run], setting: Setting, repeat: int = 15, warmup: int = 3, memory: bool = True
 ) -> list[dict[str, Any]]:
-    """Measure the distillation steps of configs.
+    """Measure distillation steps.
 
     The plain student is measured beside every few distilled ones, in the same rounds, and each of
     them is compared to the plain step of its own round.
 
     Args:
-        configs: Paths of distillation configs, or of studies (``.yml``), whose rows with a teacher
-            or a mixer are measured.
+        runs: The distillation configs.
         setting: Device, size and so on.
         repeat: Measured steps. Defaults to 15.
         warmup: Steps before the first measured one. Defaults to 3.
-        options: Overrides of every config. Defaults to None.
         memory: Whether to measure the peak memory, each in a process of its own. Defaults to True.
 
     Returns:
-        One row for each candidate; docs/performance.md says what is in it.
-
-    Raises:
-        ConfigError: A config is none of distillation.
+        One row for each candidate; docs/performance.md explains its entries.
     """
-    groups: dict[str, list[Spec]] = {}
-    for spec in specs_of(configs, options):
-        groups.setdefault(repr(Bench(spec, setting).plain_cfg.model), []).append(spec)
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(repr(Bench(run, setting).plain_cfg.model), []).append(run)
     rows: list[dict[str, Any]] = []
-    for specs in groups.values():
-        plain_peak = peak_memory(specs[0], setting, False) if memory else None
-        for start in range(0, len(specs), TOGETHER):
-            some = specs[start : start + TOGETHER]
+    for group in groups.values():
+        plain_peak = peak_memory(group[0], setting, False) if memory else None
+        for start in range(0, len(group), TOGETHER):
+            some = group[start : start + TOGETHER]
             found = measure_together(some, setting, repeat, warmup)
             found[0]['peak_mib'] = plain_peak
-            for spec, row in zip(some, (row for row in found if row['kind'] == 'distilled')):
-                row['peak_mib'] = peak_memory(spec, setting, True) if memory else None
+            for run, row in zip(some, (row for row in found if row['kind'] == 'distilled')):
+                row['peak_mib'] = peak_memory(run, setting, True) if memory else None
             rows += found[bool(start) :]
     return rows
 
 
 def measure_together(
-    specs: Sequence[Spec], setting: Setting, repeat: int, warmup: int
+    runs: Sequence[Run], setting: Setting, repeat: int, warmup: int
 ) -> list[dict[str, Any]]:
-    """Measure configs of one student in turns, and return its row and theirs."""
-    benches = [Bench(spec, setting) for spec in specs]
+    """Measure configs with the same student in turns, and return its row and theirs."""
+    benches = [Bench(run, setting) for run in runs]
     student = benches[0].student()
-    plain = Candidate('plain student', benches[0].step(student), student)
+    plain = Candidate('plain student', *benches[0].step(student), student)
     found: list[tuple[Candidate, dict[str, Any]]] = [(plain, dict(kind='student'))]
     distillers: list[tuple[Candidate, Distiller, Candidate | None]] = []
-    for spec, bench in zip(specs, benches):
+    for run, bench in zip(runs, benches):
         model = bench.distilled()
         distiller: Distiller = model.distiller
-        about = dict(config=spec.path, options=spec.options)
+        about = dict(config=run.config, options=run.options)
         alone = None
-        if any(t.reader is not None and t.reader.taps for t in distiller.teachers.values()):
-            alone = Candidate(f'{spec.name}: teacher alone', bench.teach(distiller))
+        if read_teachers(distiller):
+            alone = Candidate(f'{run.name}: teacher alone', bench.teach(distiller))
             found.append((alone, dict(kind='teacher', **about)))
-        candidate = Candidate(spec.name, bench.step(model), model)
+        candidate = Candidate(run.name, *bench.step(model), model)
         found.append((candidate, dict(kind='distilled', **about)))
         distillers.append((candidate, distiller, alone))
-    measure([candidate for candidate, _ in found], benches[0].device, repeat, warmup)
-    details = {id(c): (d, alone) for c, d, alone in distillers}
+    steps = {str(number): candidate.step for number, (candidate, _) in enumerate(found)}
+    for seconds, (candidate, _) in zip(time_in_turns(steps, repeat, warmup).values(), found):
+        candidate.seconds = seconds
+    plain_saved = plain.saved_mib()
     rows = []
     for candidate, about in found:
-        row = row_of(candidate, plain, setting, about)
-        if id(candidate) in details:
-            distiller, alone = details[id(candidate)]
-            teacher = alone.median / plain.median if alone else 0.0
-            row.update(allowed=MARGIN * (1 + teacher), **teacher_of(distiller))
-        rows.append(row)
+        saved = plain_saved if candidate is plain else candidate.saved_mib()
+        parts = candidate.parts(max(repeat // 2, 3))
+        measured = dict(saved_mib=saved, plain_saved_mib=plain_saved, peak_mib=None, parts=parts)
+        rows.append({**describe(candidate, plain, setting, about), **measured})
+        for own, distiller, alone in distillers:
+            if own is candidate:
+                teacher = alone.median / plain.median if alone else 0.0
+                rows[-1].update(allowed=MARGIN * (1 + teacher), **describe_teachers(distiller))
     return rows
 
 
-def row_of(
+def describe(
     candidate: Candidate, plain: Candidate, setting: Setting, about: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what was measured of one candidate."""
+    """Return the times of a candidate and their setting."""
     ratios = candidate.ratios(plain)
-    middle = Candidate('', candidate.run, seconds=ratios).median
     device = torch.device(setting.device)
     named = torch.cuda.get_device_name(device) if device.type == 'cuda' else processor()
     return dict(
         name=candidate.name,
         **about,
         seconds=candidate.median,
-        spread=candidate.spread,
+        spread=half_range(candidate.seconds) / candidate.median,
         plain_seconds=plain.median,
-        tax=middle,
+        tax=statistics.median(ratios),
         tax_spread=half_range(ratios),
-        saved_mib=candidate.saved_mib,
-        plain_saved_mib=plain.saved_mib,
-        peak_mib=None,
-        parts=candidate.parts,
         size=list(setting.size),
         batch_size=setting.batch_size,
         amp=setting.amp,
@@ -133,41 +237,21 @@ def row_of(
 
 
 def processor() -> str:
-    """Return the name of the processor, where the system tells."""
+    """Return the name of the processor, as far as the system knows it."""
     cpus = Path('/proc/cpuinfo')
     lines = cpus.read_text().splitlines() if cpus.exists() else []
     names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
     return names[0] if names else platform.machine()
 
 
-def teacher_of(distiller: Distiller) -> dict[str, Any]:
-    """Return what is to know of the teachers: parameters, form, size of what is tapped."""
-    read = [t for t in distiller.teachers.values() if t.reader is not None and t.reader.taps]
-    parameters = sum(p.numel() for t in read for p in t.model.parameters())
+def describe_teachers(distiller: Distiller) -> dict[str, Any]:
+    """Return parameters, form and size of the tapped tensors of the teachers."""
+    teachers = read_teachers(distiller)
     return dict(
-        teacher_parameters=parameters,
-        teacher_form='; '.join(t.describe() for t in read),
-        tapped_mib=sum(t.tapped_bytes for t in read) / MIB,
+        teacher_parameters=sum(p.numel() for t in teachers for p in t.model.parameters()),
+        teacher_form='; '.join(t.describe() for t in teachers),
+        tapped_mib=sum(t.tapped_bytes for t in teachers) / MIB,
     )
-
-
-def specs_of(paths: Sequence[str], options: Mapping[str, Any] | None = None) -> Iterator[Spec]:
-    """Yield every distillation step that is to be measured.
-
-    Raises:
-        ConfigError: A config is none of distillation.
-    """
-    more = dict(options or {})
-    for path in paths:
-        if Path(path).suffix in ('.yml', '.yaml'):
-            for row in yaml.safe_load(Path(path).read_text())['rows']:
-                own = row.get('options', {})
-                if is_distilled(Config.fromfile(row['config'])) and own.get(KEY, True):
-                    yield Spec(row['name'], row['config'], {**own, **more})
-        elif is_distilled(Config.fromfile(path)):
-            yield Spec(f'{Path(path).parent.name}/{Path(path).stem}', path, more)
-        else:
-            raise ConfigError('config', f'{path} is no distillation config')
 
 
 def print_rows(rows: list[dict[str, Any]], console: Console | None = None) -> None:

@@ -1,7 +1,7 @@
-"""Pictures of labelled images, for the tools.
+"""Pictures of labeled images, for the tools.
 
-One way for the data samples of mmdet, mmseg and mmpretrain, small images included: their own
-visualizers write text in pixels of the image, which 32-pixel images have no room for.
+One function draws the data samples of mmdet, mmseg and mmpretrain, small images included: their
+own visualizers write text in pixels of the image, and 32-pixel images have no room for it.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 
     from mmkd.mixers import View
 
-IGNORE = 255  # label of pixels that count nowhere
+IGNORE = 255  # label of pixels without a class
 BORDER = '#ffffff'
 
 
 class Palette:
-    """Names and colours of the classes of a data set.
+    """Names and colors of the classes of a data set.
 
     Args:
-        metainfo: The ``metainfo`` of a data set, with ``classes`` and ``palette`` at best.
+        metainfo: The ``metainfo`` of a data set, ideally with ``classes`` and ``palette``.
     """
 
     def __init__(self, metainfo: Any) -> None:
         self.classes = list(metainfo.get('classes') or ())
-        self._colours = metainfo.get('palette')
+        self._colors = metainfo.get('palette')
 
     def name(self, label: int) -> str:
         """Return the name of a class."""
         return str(self.classes[label]) if 0 <= label < len(self.classes) else str(label)
 
-    def colour(self, label: int) -> tuple[float, float, float]:
-        """Return the colour of a class, each channel in 0..1."""
-        if self._colours is not None and label < len(self._colours):
-            red, green, blue = self._colours[label]
+    def color(self, label: int) -> tuple[float, float, float]:
+        """Return the color of a class, each channel in 0..1."""
+        if self._colors is not None and label < len(self._colors):
+            red, green, blue = self._colors[label]
             return red / 255, green / 255, blue / 255
         import matplotlib
 
@@ -58,13 +58,13 @@ def draw_sample(
     """Draw an image with its boxes, masks, label map or class.
 
     Args:
-        axes: Where to draw.
+        axes: Axes to draw in.
         image: uint8 RGB, (H, W, 3).
         sample: A data sample of mmdet, mmseg or mmpretrain. None draws the image alone.
-        palette: Names and colours of the classes.
+        palette: Names and colors of the classes.
         side: ``'gt'`` for the labels, ``'pred'`` for the predictions. Defaults to ``'gt'``.
-        score: Boxes that are predicted with a smaller score are left out, and so are those that
-            lie on a box with a greater one, of whatever class. Defaults to 0.3.
+        score: Predicted boxes with a smaller score are omitted, and so are those that overlap a
+            box of any class with a greater one. Defaults to 0.3.
     """
     axes.imshow(image, interpolation='nearest')
     axes.set(
@@ -87,14 +87,14 @@ def draw_sample(
 
 
 def most_confident(boxes: Tensor, scores: Tensor, iou: float = 0.5) -> Tensor:
-    """Return the indices of the boxes that lie on no box with a greater score.
+    """Return the indices of the boxes that overlap no box with a greater score.
 
     Detectors suppress boxes per class, so that one object may have several.
 
     Args:
         boxes: Corners x1, y1, x2, y2 in pixels, (N, 4).
         scores: Their scores, (N,).
-        iou: Boxes that overlap by more than this lie on each other. Defaults to 0.5.
+        iou: Smallest IoU of an overlap. Defaults to 0.5.
 
     Returns:
         Indices, ascending in score, so that the most confident is drawn last, (M,).
@@ -107,7 +107,7 @@ def most_confident(boxes: Tensor, scores: Tensor, iou: float = 0.5) -> Tensor:
 
 
 def draw_instances(axes: Axes, instances: Any, palette: Palette, ignored: bool = False) -> None:
-    """Draw boxes (dashed grey where they are ignored) and outlines of masks."""
+    """Draw boxes (dashed gray if ignored) and outlines of masks."""
     from matplotlib.patches import Rectangle
 
     boxes = instances.bboxes
@@ -115,11 +115,11 @@ def draw_instances(axes: Axes, instances: Any, palette: Palette, ignored: bool =
     labels = instances.labels.tolist() if 'labels' in instances else [0] * len(boxes)
     height = axes.get_ylim()[0]
     for i, (x1, y1, x2, y2) in enumerate(boxes):
-        colour: Any = '#bbbbbb' if ignored else palette.colour(labels[i])
+        color: Any = '#bbbbbb' if ignored else palette.color(labels[i])
         style = '--' if ignored else '-'
         axes.add_patch(
             Rectangle(
-                (x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, ec=colour, lw=1.5, ls=style
+                (x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, ec=color, lw=1.5, ls=style
             )
         )
         text = 'ignored' if ignored else palette.name(labels[i])
@@ -128,53 +128,51 @@ def draw_instances(axes: Axes, instances: Any, palette: Palette, ignored: bool =
         axes.text(
             x1, y1, text, fontsize=6, color='white', clip_on=True,
             va='bottom' if y1 > 0.06 * height else 'top',
-            bbox=dict(facecolor=colour, edgecolor='none', pad=0.6, alpha=0.85),
+            bbox=dict(facecolor=color, edgecolor='none', pad=0.6, alpha=0.85),
         )  # fmt: skip
     if 'masks' in instances and len(boxes):
         masks = instances.masks
         maps = masks.cpu().numpy() if isinstance(masks, Tensor) else masks.to_ndarray()
         for mask, label in zip(maps, labels):
             if mask.any() and not mask.all():
-                axes.contour(
-                    mask.astype(float), [0.5], colors=[palette.colour(label)], linewidths=1
-                )
+                axes.contour(mask.astype(float), [0.5], colors=[palette.color(label)], linewidths=1)
 
 
 def draw_label_map(axes: Axes, labels: Tensor, palette: Palette) -> None:
-    """Lay a label map (1, H, W) over an image; ignored pixels become black."""
+    """Overlay an image with a label map (1, H, W); ignored pixels are black."""
     values = labels.squeeze(0).cpu().numpy()
     overlay = np.zeros((*values.shape, 4))
     for label in np.unique(values).tolist():
         if label == IGNORE:
             overlay[values == label] = 0, 0, 0, 0.8
         elif palette.name(label) != 'background':
-            overlay[values == label] = *palette.colour(label), 0.55
+            overlay[values == label] = *palette.color(label), 0.55
     axes.imshow(overlay, interpolation='nearest')
 
 
 def draw_class(axes: Axes, sample: Any, palette: Palette, side: str) -> None:
     """Write the class, or the three largest soft labels, under an image."""
     known = sample.get('gt_label').tolist() if 'gt_label' in sample else None
-    colour = 'black'
+    color = 'black'
     if side == 'pred':
         label = int(sample.pred_label.flatten()[0])
         text = f'{palette.name(label)} {float(sample.pred_score.max()):.2f}'
-        colour = 'black' if known is None else 'green' if label in known else 'crimson'
+        color = 'black' if known is None else 'green' if label in known else 'crimson'
     elif 'gt_score' in sample:
         top = sample.gt_score.cpu().topk(min(3, len(sample.gt_score)))
         pairs = zip(top.values.tolist(), top.indices.tolist())
         text = '\n'.join(f'{value:.2f} {palette.name(i)}' for value, i in pairs if value > 0.005)
     else:
         text = ', '.join(palette.name(i) for i in known or ())
-    axes.set_xlabel(text, fontsize=7, color=colour)
+    axes.set_xlabel(text, fontsize=7, color=color)
 
 
 def draw_borders(axes: Axes, view: View, index: int) -> None:
-    """Draw where the parts of one mixed image meet, whatever mixer made it.
+    """Draw the borders between the parts of one mixed image, for any mixer.
 
     Args:
-        axes: Where the image is.
-        view: The view that it is of. Without regions (MixUp) there are no borders.
+        axes: Axes of the image.
+        view: The view of the batch. Without regions (MixUp) there are no borders.
         index: Number of the image in the batch.
     """
     from matplotlib.collections import LineCollection
@@ -194,8 +192,8 @@ def draw_borders(axes: Axes, view: View, index: int) -> None:
     axes.add_collection(LineCollection(lines, colors=BORDER, linewidths=1.1))
 
 
-def sources_of(view: View, index: int) -> str:
-    """Word what one mixed image is made of."""
+def format_sources(view: View, index: int) -> str:
+    """Return a text with the sources of one mixed image."""
     if view.hard is not None and not (view.parts and view.shares()[1][index] > 0):
         return 'augmented' if bool(view.hard[index]) else 'not augmented'
     if not view.parts and view.pairs is None:
@@ -212,12 +210,12 @@ def sources_of(view: View, index: int) -> str:
 
 
 def class_legend(figure: Any, palette: Palette, used: Sequence[int] | None = None) -> None:
-    """Put the colours of the classes under a figure."""
+    """Add a legend with the colors of the classes below a figure."""
     from matplotlib.patches import Patch
 
     labels = range(len(palette.classes)) if used is None else used
     handles = [
-        Patch(color=palette.colour(i), label=palette.name(i))
+        Patch(color=palette.color(i), label=palette.name(i))
         for i in labels
         if palette.name(i) != 'background'
     ]

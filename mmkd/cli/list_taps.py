@@ -1,9 +1,14 @@
-"""What can be tapped in the models of a config."""
+"""List the modules of student and teacher that can be tapped, with their output shapes.
+
+Each model runs one small forward pass, as in distillation. The teacher's weights are not needed.
+"""
 
 from __future__ import annotations
 
 import re
+from argparse import Namespace
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -14,11 +19,34 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from mmkd.cli.common import CONFIG, distill_config, load_config, make_parser
 from mmkd.models.teacher import teacher_configs
 from mmkd.taps import flatten, probe_batch
 from mmkd.utils.errors import ConfigError
-from mmkd.utils.loading import build_plain, load_config
-from mmkd.utils.student_config import is_distilled, plain_config
+from mmkd.utils.loading import build_plain
+from mmkd.utils.loading import load_config as load_teacher_config
+from mmkd.utils.student_config import plain_config
+
+
+def parse_args() -> Namespace:
+    """Return the command line."""
+    parser = make_parser(__doc__, CONFIG)
+    parser.add_argument('--filter', help='list the module paths that match this regular expression')
+    parser.add_argument('--depth', type=int, help='list paths of at most this many parts')
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='size of the images; without it, model.distill.probe_size or 128 128',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print one table for each model."""
+    args = parse_args()
+    list_taps(load_config(args), args.filter, args.depth, args.size and tuple(args.size))
 
 
 def list_taps(
@@ -31,25 +59,25 @@ def list_taps(
     """Print, for the student and every teacher, module paths with calls and output shapes.
 
     Args:
-        cfg: A distillation config, or a plain one, of which the only model is listed.
-        pattern: Regular expression that a path has to contain. Defaults to None, all.
+        cfg: A distillation config, or a plain one, whose only model is listed.
+        pattern: Regular expression that a path must contain. Defaults to None, all.
         depth: Largest number of parts of a path. Defaults to None, no limit.
         size: Height and width of the images. Defaults to None, the config's ``probe_size``.
-        console: Where to print. Defaults to None, the terminal.
+        console: Console to print to. Defaults to None, the terminal.
 
     Raises:
-        ConfigError: A config is wrong, the pattern is none, or a model cannot run images so small.
+        ConfigError: A config or the pattern is invalid, or the images are too small for a model.
     """
     try:
         matches = re.compile(pattern or '').search
     except re.error as error:
         raise ConfigError('--filter', f'{pattern!r} is no regular expression: {error}') from error
     MMLogger.get_instance('list_taps', log_level='ERROR')
-    # Paths are there to be copied: nothing is cut, whatever the width of the terminal.
+    # Paths are there to be copied: nothing is truncated, whatever the width of the terminal.
     console = console or Console(width=200)
-    distill = (cfg.model.get('distill') or {}) if is_distilled(cfg) else {}
+    distill = distill_config(cfg)
     size = size or tuple(distill.get('probe_size', (128, 128)))
-    for name, model in models_of(cfg, distill):
+    for name, model in build_models(cfg, distill):
         table = Table(
             title=f'{name}: {type(model).__name__}, images of {size[0]}×{size[1]}',
             title_justify='left',
@@ -58,30 +86,30 @@ def list_taps(
         table.add_column('type', no_wrap=True)
         table.add_column('calls', justify='right')
         table.add_column('output shapes (batch of 2)', overflow='fold')
-        for path, kind, calls, shapes in outputs_of(model, size, name):
+        for path, kind, calls, shapes in run_modules(model, size, name):
             if matches(path) and (depth is None or path.count('.') < depth):
                 table.add_row(path, kind, str(calls), shapes)
         console.print(table)
 
 
-def models_of(cfg: Config, distill: Any) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the student and the teachers of a config with their names, without any weights."""
+def build_models(cfg: Config, distill: Any) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the student and the teachers of a config by name, with random weights."""
     yield 'student' if distill else 'model', build_plain(plain_config(cfg), 'model')
     for name, teacher, key in teacher_configs(distill.get('teacher')):
         if 'config' not in teacher:
-            raise ConfigError(key, 'a teacher is dict(config=…, checkpoint=…)')
+            raise ConfigError(key, 'must be dict(config=…, checkpoint=…)')
         label = f'teacher {name}'.strip()
-        yield label, build_plain(load_config(teacher['config'], key)[0], key)
+        yield label, build_plain(load_teacher_config(teacher['config'], key)[0], key)
 
 
 @torch.no_grad()
-def outputs_of(
+def run_modules(
     model: nn.Module, size: tuple[int, int], name: str
 ) -> list[tuple[str, str, int, str]]:
     """Return path, type, number of calls and output shapes of every module that is called.
 
     Raises:
-        ConfigError: The model cannot run images of this size.
+        ConfigError: The images are too small for the model.
     """
     calls: dict[str, int] = {}
     shapes: dict[str, list[str]] = {}
@@ -114,11 +142,6 @@ def outputs_of(
 
 
 def shorten(shapes: list[str]) -> str:
-    """Join shapes, counting repetitions."""
-    runs: list[tuple[str, int]] = []
-    for shape in shapes:
-        if runs and runs[-1][0] == shape:
-            runs[-1] = (shape, runs[-1][1] + 1)
-        else:
-            runs.append((shape, 1))
+    """Join shapes; repetitions are counted."""
+    runs = [(shape, len(list(group))) for shape, group in groupby(shapes)]
     return ' '.join(shape if n == 1 else f'{shape} ({n}x)' for shape, n in runs) or 'no tensor'

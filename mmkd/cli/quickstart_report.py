@@ -4,52 +4,39 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import torch
 from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
 from rich.console import Console
 from rich.table import Table
 
-from mmkd.cli.export import export_student
-from mmkd.cli.plots import plot_losses, plot_predictions
-from mmkd.utils.loading import build_plain
+from mmkd.cli.common import Run
+from mmkd.cli.drawing import Palette, class_legend, draw_sample
+from mmkd.cli.export_student import export_student
+from mmkd.utils.loading import build_plain, load_strictly
 from mmkd.utils.student_config import plain_config
 
+Results = Mapping[str, Mapping[str, Any]]
 STUDENT = 'student'
-# Of each task: column title, name of the metric, factor. The first decides.
+DISTILL = 'distill.'
+# Of each task: column title, name of the metric, factor. The first one decides.
 METRICS = dict(
     det=(('mAP', 'coco/bbox_mAP', 100), ('mAP50', 'coco/bbox_mAP_50', 100)),
     seg=(('mIoU', 'mIoU', 1), ('mAcc', 'mAcc', 1)),
     cls=(('top-1', 'accuracy/top1', 1),),
 )
 TASKS = tuple(METRICS)
-TITLES = dict(
-    pskd='PS-KD', kd='KD', ips='IPS'
-)  # of methods, where that is not the name of the folder
-
-
-@dataclass
-class Run:
-    """One training run.
-
-    Attributes:
-        name: Name in tables and pictures, and of its folder.
-        config: Path of its config.
-        options: What is different from the config.
-    """
-
-    name: str
-    config: str
-    options: dict[str, Any]
-
-    def cfg(self) -> Config:
-        """Return the whole config."""
-        cfg = Config.fromfile(self.config)
-        cfg.merge_from_dict(self.options)
-        return cfg
+# Titles of methods whose name is not that of their folder.
+TITLES = dict(pskd='PS-KD', kd='KD', ips='IPS')
+NOTE = (
+    'Both students have the same data, schedule, iterations and seed. It is one seed on a small '
+    'data set: a difference of about a point means nothing.'
+)
 
 
 def report(
@@ -57,53 +44,60 @@ def report(
     method: str,
     root: Path,
     runs: Mapping[str, Run],
-    results: Mapping[str, dict[str, Any]],
+    results: Results,
     seed: int,
     seconds: float,
     console: Console,
 ) -> None:
-    """Print the table, and write it with the pictures, the numbers and the student."""
+    """Print the table, and write it with the pictures, the numbers and the student.
+
+    Args:
+        task: ``'det'``, ``'seg'`` or ``'cls'``.
+        method: Name of the run with distillation.
+        root: Folder for the files; the runs are in ``runs/<name>``.
+        runs: The runs by name.
+        results: Their results, see :func:`~mmkd.cli.stages.run_once`.
+        seed: Seed of all runs.
+        seconds: Time of the whole quickstart.
+        console: Console to print to.
+    """
+    titles = {name: name for name in runs}
+    titles[method] = f'student + {TITLES.get(method, method)}'
+    models = {name: plain_config(run.read()) for name, run in runs.items()}
+    parameters = {
+        name: sum(p.numel() for p in build_plain(cfg, 'model').parameters())
+        for name, cfg in models.items()
+    }
+    gain = difference(task, method, results)
     columns = ['model', *(title for title, _, _ in METRICS[task])]
     columns += ['parameters', 'training time', 'KD − student']
-    rows = [row_of(task, name, method, runs, results) for name in runs]
-    table = Table(title=f'Quickstart, {task}: test split of the generated data, seed {seed}')
+    rows = []
+    for name in runs:
+        values = [metric(results[name], key, factor) for _, key, factor in METRICS[task]]
+        cells = ['–' if math.isnan(value) else f'{value:.1f}' for value in values]
+        cells += [f'{parameters[name] / 1e6:.2f} M', f'{results[name]["seconds"]:.0f} s']
+        shown = name == method and not math.isnan(gain)
+        rows.append([titles[name], *cells, f'{gain:+.1f}' if shown else ''])
+    heading = f'Quickstart, {task}: test split of the generated data, seed {seed}'
+    lines = [f'| {" | ".join(row)} |' for row in (columns, ['---'] * len(columns), *rows)]
+    (root / 'table.md').write_text('\n'.join([f'# {heading}', '', *lines, '', f'{NOTE}\n']))
+    content: dict[str, Any] = dict(task=task, method=method, seed=seed, difference=gain)
+    content['runs'] = {n: dict(results[n], parameters=parameters[n]) for n in runs}
+    (root / 'results.json').write_text(json.dumps(content, indent=1) + '\n')
+    plot_losses({titles[name]: root / 'runs' / name for name in runs}, root / 'losses.png')
+    trained = {titles[n]: (models[n], str(results[n]['checkpoint'])) for n in runs}
+    plot_predictions(trained, root / 'predictions.png', images=6 if task == 'cls' else 4)
+    weights, config = export_student(
+        results[method]['checkpoint'], root / 'student.pth', models[method], hashed=False
+    )
+    table = Table(title=heading)
     for column in columns:
         table.add_column(column, justify='left' if column == 'model' else 'right')
     for row in rows:
         table.add_row(*row)
-    note = (
-        'Both students have the same data, schedule, iterations and seed. It is one seed on a '
-        'small set: a difference of about a point means nothing.'
-    )
-    lines = [f'| {" | ".join(row)} |' for row in (columns, ['---'] * len(columns), *rows)]
-    header = f'# Quickstart, {task}: test split of the generated data, seed {seed}\n\n'
-    (root / 'table.md').write_text(header + '\n'.join(lines) + f'\n\n{note}\n')
-    content = dict(
-        task=task,
-        method=method,
-        seed=seed,
-        difference=difference(task, method, results),
-        runs={
-            name: dict(
-                config=runs[name].config,
-                options=runs[name].options,
-                parameters=parameters(runs[name]),
-                **{k: v for k, v in results[name].items() if k not in ('config', 'options')},
-            )
-            for name in runs
-        },
-    )
-    (root / 'results.json').write_text(json.dumps(content, indent=1) + '\n')
-    titles = {name: titled(name, method) for name in runs}
-    plot_losses({titles[name]: root / 'runs' / name for name in runs}, root / 'losses.png')
-    models = {titles[name]: (runs[name].cfg(), results[name]['checkpoint']) for name in runs}
-    plot_predictions(models, root / 'predictions.png', images=6 if task == 'cls' else 4)
-    weights, config = export_student(
-        results[method]['checkpoint'], root / 'student.pth', runs[method].cfg(), hashed=False
-    )
     console.print()
     console.print(table)
-    console.print(note)
+    console.print(NOTE)
     console.print(
         f'\n{seconds:.0f} s in all. {root} has table.md, results.json, losses.png and '
         f'predictions.png, and the distilled student as {weights.name} and {config.name}, which '
@@ -112,41 +106,134 @@ def report(
     )
 
 
-def row_of(
-    task: str,
-    name: str,
-    method: str,
-    runs: Mapping[str, Run],
-    results: Mapping[str, dict[str, Any]],
-) -> list[str]:
-    """Return one row of the table."""
-    values = [metric(results[name], key, factor) for _, key, factor in METRICS[task]]
-    gain = difference(task, method, results) if name == method else None
-    return [
-        titled(name, method),
-        *('–' if math.isnan(value) else f'{value:.1f}' for value in values),
-        f'{parameters(runs[name]) / 1e6:.2f} M',
-        f'{results[name]["seconds"]:.0f} s',
-        '' if gain is None or math.isnan(gain) else f'{gain:+.1f}',
-    ]
-
-
-def titled(name: str, method: str) -> str:
-    """Return what a run is called in the table and the pictures."""
-    return f'student + {TITLES.get(name, name)}' if name == method else name
-
-
 def metric(result: Mapping[str, Any], key: str, factor: float) -> float:
-    """Return a test metric; NaN where the evaluation gave none (no box was predicted)."""
+    """Return a test metric; NaN if the evaluation gave none (no box was predicted)."""
     return result['test'].get(key, float('nan')) * factor
 
 
-def difference(task: str, method: str, results: Mapping[str, dict[str, Any]]) -> float:
+def difference(task: str, method: str, results: Results) -> float:
     """Return the deciding metric of the distilled student minus that of the plain one."""
     _, key, factor = METRICS[task][0]
     return metric(results[method], key, factor) - metric(results[STUDENT], key, factor)
 
 
-def parameters(run: Run) -> int:
-    """Return the number of parameters of a run's model, without teacher and adapters."""
-    return sum(p.numel() for p in build_plain(plain_config(run.cfg()), 'model').parameters())
+def read_losses(work_dir: Path) -> tuple[list[int], dict[str, list[float]]]:
+    """Return the iterations and the losses that a run logged.
+
+    Losses of the task are summed as ``'task'``, distillation losses keep their names.
+
+    Args:
+        work_dir: Work directory of the run; the newest log in it is read.
+    """
+    files = sorted(work_dir.glob('*/vis_data/scalars.json'))
+    iterations: list[int] = []
+    losses: dict[str, list[float]] = {}
+    for line in files[-1].read_text().splitlines() if files else []:
+        row = json.loads(line)
+        names = [k for k in row if 'loss' in k]
+        if not names:
+            continue  # an evaluation
+        iterations.append(int(row.get('iter') or row['step']))
+        # 'loss' is the sum of all, unless the task itself has one of that name and no other.
+        own = [k for k in names if k != 'loss' and not k.startswith(DISTILL)] or ['loss']
+        losses.setdefault('task', []).append(sum(row[k] for k in own))
+        for name in names:
+            if name.startswith(DISTILL):
+                values = losses.setdefault(name, [])
+                values += [float('nan')] * (len(iterations) - 1 - len(values))  # it began later
+                values.append(row[name])
+    for values in losses.values():
+        values += [float('nan')] * (len(iterations) - len(values))
+    return iterations, losses
+
+
+def plot_losses(runs: Mapping[str, Path], out: Path) -> None:
+    """Plot the task's losses of several runs, and the distillation losses beside them.
+
+    Args:
+        runs: Work directories by the runs' names.
+        out: File for the plot.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.8), layout='constrained')
+    task, distill = figure.subplots(1, 2)
+    for name, path in runs.items():
+        iterations, losses = read_losses(path)
+        if 'task' in losses:
+            task.plot(iterations, losses['task'], label=name, linewidth=1.2)
+        for key, values in losses.items():
+            if key.startswith(DISTILL):
+                label = key.removeprefix(DISTILL).replace('.loss_', ': ')
+                distill.plot(iterations, values, label=label, linewidth=1.2)
+    task.set(title='Task loss', xlabel='iteration')
+    distill.set(title='Distillation losses, weighted', xlabel='iteration')
+    for axes in (task, distill):
+        axes.set_yscale('log')
+        # 0.25 instead of 2.5 × 10⁻¹.
+        axes.yaxis.set_major_formatter('{x:g}')
+        axes.yaxis.set_minor_formatter('{x:g}')
+        axes.tick_params(which='both', labelsize=8)
+        axes.grid(alpha=0.3, which='both')
+        if axes.lines:
+            axes.legend(fontsize=8)
+    figure.savefig(out, dpi=130)
+
+
+def plot_predictions(models: Mapping[str, tuple[Config, str]], out: Path, images: int = 4) -> None:
+    """Draw test images with their labels and the predictions of each model.
+
+    Args:
+        models: Plain config and checkpoint of each model by name. The data are those of the last
+            one.
+        out: File for the picture.
+        images: Number of images, evenly spread over the test data. Defaults to 4.
+    """
+    from matplotlib.figure import Figure
+
+    cfg = list(models.values())[-1][0]
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    images = min(images, len(dataset))
+    picked = [dataset[i * len(dataset) // images] for i in range(images)]
+    palette = Palette(dataset.metainfo)
+    truth = [data['data_samples'] for data in picked]
+    columns: dict[str, Sequence[Any]] = {'ground truth': truth}
+    for name, (config, checkpoint) in models.items():
+        columns[name] = predict(config, checkpoint, picked)
+    pictures = [original_image(data) for data in picked]
+    heights = [2.5 * picture.shape[0] / picture.shape[1] + 0.15 for picture in pictures]
+    height = sum(heights) + (0.2 * images if 'gt_label' in truth[0] else 0) + 0.5
+    figure = Figure(figsize=(2.6 * len(columns), height), layout='constrained')
+    grid = figure.subplots(images, len(columns), squeeze=False, height_ratios=heights)
+    for i, picture in enumerate(pictures):
+        for j, (name, samples) in enumerate(columns.items()):
+            draw_sample(grid[i, j], picture, samples[i], palette, 'gt' if j == 0 else 'pred')
+            if i == 0:
+                grid[i, j].set_title(name, fontsize=9)
+    if 'gt_sem_seg' in truth[0]:
+        class_legend(figure, palette)
+    figure.savefig(out, dpi=130)
+
+
+@torch.no_grad()
+def predict(cfg: Config, checkpoint: str, picked: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return the data samples that a model predicts for test images, one image at a time."""
+    model = build_plain(cfg, 'model').eval()
+    load_strictly(model, checkpoint, 'model')
+    found = []
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+        for data in picked:
+            sample = data['data_samples'].clone()
+            found += model.test_step(dict(inputs=[data['inputs'].clone()], data_samples=[sample]))
+    return found
+
+
+def original_image(data: Mapping[str, Any]) -> Any:
+    """Return the image of a test item as uint8 RGB: its file, or else its input tensor."""
+    path = data['data_samples'].metainfo.get('img_path')
+    image = cv2.imread(str(path)) if path else None
+    if image is None:
+        image = data['inputs'].permute(1, 2, 0).numpy()
+        image = image.repeat(3, axis=2) if image.shape[2] == 1 else image
+    return image[..., ::-1]

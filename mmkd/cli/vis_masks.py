@@ -1,7 +1,11 @@
-"""Pictures of the masks and differences of a trained distiller on given images."""
+"""Draw, on given images, the masks of a trained distiller and where student and teacher differ.
+
+The weights of the student and of its methods come from a checkpoint of the training run.
+"""
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,25 +16,48 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from mmkd.cli.export import read_training_checkpoint
+from mmkd.cli.common import (
+    CONFIG,
+    distill_config,
+    load_config,
+    make_parser,
+    read_training_checkpoint,
+)
 from mmkd.engine.hooks.distill_hook import ENTRY
 from mmkd.engine.visualization import Observer, draw_sheet
 from mmkd.utils.errors import ConfigError
 from mmkd.utils.loading import without_pretrained
-from mmkd.utils.student_config import is_distilled
+
+
+def parse_args() -> Namespace:
+    """Return the command line."""
+    parser = make_parser(__doc__, CONFIG)
+    parser.add_argument('checkpoint', type=Path, help='checkpoint of its training')
+    parser.add_argument('images', type=Path, nargs='+', help='image files')
+    parser.add_argument('--out', type=Path, required=True, help='folder for the pictures')
+    parser.add_argument('--device', default='cpu', help='Defaults to cpu')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Draw, and print the paths of the pictures."""
+    args = parse_args()
+    cfg = load_config(args)
+    for path in vis_masks(cfg, args.checkpoint, args.images, args.out, args.device):
+        print(path)
 
 
 def vis_masks(
     cfg: Config, checkpoint: Path, images: Sequence[Path], out: Path, device: str = 'cpu'
 ) -> list[Path]:
-    """Write one picture for each image and each method that has something to show.
+    """Write one picture for each image and each method with masks or maps.
 
     Args:
         cfg: A distillation config.
         checkpoint: A checkpoint of its training.
         images: Image files.
-        out: Folder of the pictures.
-        device: Where the models run. Defaults to ``'cpu'``.
+        out: Folder for the pictures.
+        device: Device of the models. Defaults to ``'cpu'``.
 
     Returns:
         Paths of the pictures.
@@ -41,8 +68,8 @@ def vis_masks(
     for image in images:
         if not image.is_file():
             raise ConfigError('images', f'{str(image)!r} does not exist')
-    if not is_distilled(cfg) or not cfg.model.get('distill'):
-        raise ConfigError('model.distill', 'the config distils nothing, so there are no masks')
+    if not distill_config(cfg):
+        raise ConfigError('model.distill', 'the config has no distillation, so there are no masks')
     content = read_training_checkpoint(checkpoint)
     scope = cfg.get('default_scope', 'mmengine')
     with DefaultScope.overwrite_default_scope(scope):
@@ -69,7 +96,7 @@ def build_trained(cfg: Config, content: dict, checkpoint: Path) -> nn.Module:
     """Return the distilled student with its weights and those of its methods.
 
     Raises:
-        ConfigError: The checkpoint is of another config, or holds the student alone.
+        ConfigError: The checkpoint belongs to another config, or holds the student alone.
     """
     config = without_pretrained(cfg.model.to_dict())
     if cfg.get('data_preprocessor') is not None:
@@ -80,7 +107,7 @@ def build_trained(cfg: Config, content: dict, checkpoint: Path) -> nn.Module:
         raise ConfigError(
             'checkpoint',
             f'{str(checkpoint)!r} has no {ENTRY!r} entry: it is an exported student, or was '
-            'trained without distillation; take a checkpoint of the training run itself',
+            'trained without distillation; use a checkpoint of the training run',
         )
     try:
         model.load_state_dict(content['state_dict'])
@@ -91,7 +118,7 @@ def build_trained(cfg: Config, content: dict, checkpoint: Path) -> nn.Module:
 
 
 def image_pipeline(cfg: Config) -> Compose:
-    """Return the config's test pipeline without what loads annotations.
+    """Return the config's test pipeline without the loading of annotations.
 
     Raises:
         ConfigError: The config has no test data.

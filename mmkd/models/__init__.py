@@ -5,6 +5,7 @@ from mmkd.models.distiller import Distiller
 from mmkd.models.mask_learner import MaskLearner
 from mmkd.models.mask_tokens import MaskTokens
 from mmkd.models.teacher import Teacher
+from mmkd.models.teacher_alone import TeacherAlone
 from mmkd.taps import Tap
 from mmkd.utils.side_learner import SideLearner
 
@@ -17,6 +18,7 @@ __all__ = [
     'SideLearner',
     'Tap',
     'Teacher',
+    'TeacherAlone',
     'build_distilled',
     'distilled',
     'plain',

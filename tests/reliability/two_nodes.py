@@ -26,7 +26,7 @@ from mmengine.logging import MMLogger
 from support.ddp_rows import ROWS, compare, trace
 from support.ddp_works import WORKS
 
-from mmkd.cli.launch import leave_process_group
+from mmkd.cli.common import leave_process_group
 
 NODES = 2
 TIMEOUT = 600  # seconds, for a busy machine

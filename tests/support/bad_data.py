@@ -136,22 +136,22 @@ DATA: dict[str, tuple[str, Change, str]] = {
     'no data_root': (
         'det',
         configured(data_root='no/such'),
-        rf"^{DATASET}\.data_root: 'no/such' is no folder",
+        rf"^{DATASET}\.data_root: 'no/such' is not a folder",
     ),
     'no image folder': (
         'det',
         removed('img_dir'),
-        rf'^{DATASET}\.data_prefix\.img: .*is no folder',
+        rf'^{DATASET}\.data_prefix\.img: .*is not a folder',
     ),
     'no map folder': (
         'seg',
         removed('ann_dir'),
-        rf'^{DATASET}\.data_prefix\.seg_map_path: .*is no folder',
+        rf'^{DATASET}\.data_prefix\.seg_map_path: .*is not a folder',
     ),
     'no folder of a split': (
         'cls',
         removed('cls/train'),
-        rf"^{DATASET}\.data_root: '.*cls/train' is no folder",
+        rf"^{DATASET}\.data_root: '.*cls/train' is not a folder",
     ),
     'no annotations': (
         'det',
@@ -167,26 +167,26 @@ DATA: dict[str, tuple[str, Change, str]] = {
     'annotations cut off': (
         'det',
         halved(annotations),
-        rf'^{DATASET}\.ann_file: .* is no JSON, or is cut off',
+        rf'^{DATASET}\.ann_file: .* is not JSON, or is truncated',
     ),
     'annotations are a page': (
         'det',
         written(b'<html>404</html>', annotations),
-        rf'^{DATASET}\.ann_file: .* is no JSON',
+        rf'^{DATASET}\.ann_file: .* is not JSON',
     ),
     'a wrapped data set': (
         'cls',
         lambda root, cfg: cfg.train_dataloader.update(
             dataset=dict(type='RepeatDataset', times=2, dataset=dict(data_root='no/such', type='x'))
         ),
-        rf"^{DATASET}\.dataset\.data_root: 'no/such' is no folder",
+        rf"^{DATASET}\.dataset\.data_root: 'no/such' is not a folder",
     ),
     'one of several data sets': (
         'cls',
         lambda root, cfg: cfg.train_dataloader.update(
             dataset=dict(type='ConcatDataset', datasets=[dict(data_root='no/such', type='x')])
         ),
-        rf"^{DATASET}\.datasets\.0\.data_root: 'no/such' is no folder",
+        rf"^{DATASET}\.datasets\.0\.data_root: 'no/such' is not a folder",
     ),
     'work directory below a file': (
         'det',
@@ -211,7 +211,7 @@ DATA: dict[str, tuple[str, Change, str]] = {
     'validation images missing': (
         'seg',
         misspelt_validation,
-        r"^val_dataloader\.dataset\.data_prefix\.img_path: '.*img_dir/vall' is no folder",
+        r"^val_dataloader\.dataset\.data_prefix\.img_path: '.*img_dir/vall' is not a folder",
     ),
     # Images and maps
     'image missing': (

@@ -14,7 +14,7 @@ from support.stateful import config
 from test_checkpoint import BEST, Count, everything
 from test_engine.test_resume import small_disk
 
-from mmkd.cli.launch import save_safely
+from mmkd.cli.train import save_safely
 from mmkd.engine.resume import find_fault
 from mmkd.utils import ConfigError, Interrupted, plain_config
 from mmkd.utils.loading import weights_only

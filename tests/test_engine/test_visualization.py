@@ -20,7 +20,7 @@ from support.tiny_models import (
     weights_hash,
 )
 
-from mmkd.cli.plots import read_losses
+from mmkd.cli.quickstart_report import read_losses
 from mmkd.cli.vis_masks import vis_masks
 from mmkd.engine import DistillHook
 from mmkd.engine.visualization import Observer, draw_sheet

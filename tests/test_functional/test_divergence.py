@@ -7,7 +7,7 @@ import torch
 from support import naive
 from support.views import random
 
-from mmkd.cli.measure import saved_bytes
+from mmkd.cli.timing import saved_bytes
 from mmkd.functional import channel_kl, kl_divergence, softmax_kl
 
 

@@ -7,7 +7,7 @@ import torch
 from support.tiny_models import make_student, preprocessed, teacher_config
 
 from mmkd.cli.benchmark_attention import make_forms, measure, step
-from mmkd.cli.measure import saved_bytes
+from mmkd.cli.timing import saved_bytes
 from mmkd.models.first_step import FirstStep
 
 

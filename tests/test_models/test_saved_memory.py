@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.tiny_models import make_student, preprocessed, teacher_config
 
-from mmkd.cli.measure import saved_bytes
+from mmkd.cli.timing import saved_bytes
 
 NECK = dict(student='neck', teacher='neck')
 BACKBONE = dict(student='backbone', teacher='backbone', levels=(2, 3))

@@ -40,4 +40,4 @@ def test_one_table_and_its_numbers(monkeypatch, tmp_path, capsys):
 def test_sizes_are_checked(size, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run(monkeypatch, '--sizes', size)
-    assert 'is no HEIGHTxWIDTH' in capsys.readouterr().err
+    assert 'must be HEIGHTxWIDTH' in capsys.readouterr().err

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
-
 import pytest
 import torch
 from mmengine.config import Config
 
-from mmkd.cli import launch
-from mmkd.cli.launch import config_path, run_tool, use_available_backend
-from mmkd.utils import ConfigError
+from mmkd.cli.common import run_tool, use_available_backend
 from mmkd.utils.loading import load_config
 
 
@@ -98,16 +94,6 @@ def test_slurm_passes_everything_on(workspace):
     assert '--exclusive' in lines
     start = lines.index('--launcher=slurm')
     assert lines[start : start + 3] == ['--launcher=slurm', '--cfg-options', 'a=(1, 2)']
-
-
-def test_our_configs_by_name(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path = config_path('mmkd::kd/retinanet-mimic_r18_r18-w16_bccd.py')
-    assert Config.fromfile(path).model.type == 'mmkd.Distilled'
-    assert config_path('my_config.py') == 'my_config.py'
-    args = Namespace(config='mmkd::kd/retinanet-mimik_r18_r18-w16_bccd.py', local_rank=0)
-    with pytest.raises(ConfigError, match='retinanet-mimic_r18_r18-w16_bccd'):
-        launch.load_config(args)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='about machines without GPU')

@@ -11,9 +11,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from mmkd.cli.plots import read_losses
+from mmkd.cli.common import Run
 from mmkd.cli.quickstart import distillation_config, train
-from mmkd.cli.quickstart_report import Run, difference
+from mmkd.cli.quickstart_report import difference, read_losses
 from mmkd.utils import ConfigError
 
 
@@ -72,11 +72,11 @@ def test_quickstart_without_teacher(workspace):
 
 def test_other_settings_are_another_run(workspace, tmp_path, monkeypatch):
     monkeypatch.chdir(workspace.folder)
-    done = dict(test={}, checkpoint=__file__)
 
     def fake(command, **_):
+        done = dict(json.loads(command[-1])['task'], val={}, test={}, checkpoint=__file__)
         (tmp_path / 'run/result.json').write_text(json.dumps(done))
-        started.append(command)
+        started.append(done['options'])
         return subprocess.CompletedProcess(command, 0)
 
     started: list = []
@@ -85,8 +85,9 @@ def test_other_settings_are_another_run(workspace, tmp_path, monkeypatch):
     with open(tmp_path / 'screen', 'w') as file:
         for seed in (0, 0, 1):
             run = Run('student', config, {'randomness.seed': seed})
-            assert train(run, tmp_path / 'run', {}, Console(file=file)) == done
-    assert len(started) == 2
+            result = train(run, tmp_path / 'run', {}, Console(file=file))
+            assert result['options'] == run.options
+    assert started == [{'randomness.seed': 0}, {'randomness.seed': 1}]
 
 
 def test_unknown_method():

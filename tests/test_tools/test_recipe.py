@@ -81,7 +81,9 @@ def test_a_checkpoint_from_elsewhere_counts(here):
 def test_a_stage_that_was_done_otherwise_is_no_silent_match(here):
     run_stages(read_stages(TWO), Trainer())
     changed = [{**TWO[0], 'options': {'x': 2}}, TWO[1]]
-    with pytest.raises(ConfigError, match=r'stages\.big: .*big\.pth was made otherwise'):
+    with pytest.raises(
+        ConfigError, match=r'options: .*big\.json belongs to a run with different options'
+    ):
         run_stages(read_stages(changed), Trainer())
 
 
@@ -99,7 +101,7 @@ def test_an_interrupted_stage_leaves_no_checkpoint(here):
     [
         ([dict(name='a')], r'stages\.0\.config'),
         ([dict(config='a.py', option={})], r'stages\.0\.option: .*options'),
-        (['x/a.py', 'y/a.py'], r"stages\.1\.name: 'a' stands twice"),
+        (['x/a.py', 'y/a.py'], r"stages\.1\.name: 'a' is listed twice"),
         (
             [dict(config='a.py', options={'load_from': '$b'})],
             r'a\.options\.load_from: .*no earlier',

@@ -1,12 +1,19 @@
-"""Tables and plots of what ``tools/benchmark_step.py`` has measured."""
+"""Plot the distillation tax that benchmark_step measured, or fill its tables into a page.
+
+The rows of several files are drawn together: measure at several sizes, and pass all the files.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from argparse import Namespace
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from mmkd.cli.common import make_parser
+from mmkd.utils.errors import ConfigError
 
 Row = dict[str, Any]
 BLOCK = re.compile(r'(<!-- steps: (\S+) -->\n).*?(<!-- end -->)', re.DOTALL)
@@ -22,12 +29,37 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     'tapped MiB': lambda r: number(r.get('tapped_mib')),
     'peak MiB': lambda r: number(r['peak_mib']),
 }
-# What a plot can have on its x axis: label, and the value of a row.
+# The x axes of a plot: label, and the value of a row.
 AXES: dict[str, tuple[str, Callable[[Row], float]]] = {
     'size': ('side of the images in pixels', lambda r: r['size'][0]),
     'batch': ('images in a batch', lambda r: r['batch_size']),
     'teacher': ('parameters of the teacher in millions', lambda r: r['teacher_parameters'] / 1e6),
 }
+
+
+def parse_args() -> Namespace:
+    """Return the command line."""
+    parser = make_parser(__doc__)
+    parser.add_argument('files', nargs='*', help='JSON files of benchmark_step')
+    parser.add_argument('--against', choices=sorted(AXES), default='size', help='the x axis')
+    parser.add_argument('--out', default='tax.png', help='file for the plot')
+    parser.add_argument(
+        '--page', help='instead of plotting, fill the tables of this page (docs/performance.md)'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Plot, or fill a page."""
+    args = parse_args()
+    if args.page:
+        for file in fill_page(Path(args.page)):
+            print(f'{file} does not exist: its table stays as it is')
+        return
+    if not args.files:
+        raise ConfigError('files', 'pass the files to plot')
+    plot_tax(read_rows(args.files), args.against, Path(args.out))
+    print(args.out)
 
 
 def read_rows(paths: Iterable[str | Path]) -> list[Row]:
@@ -36,18 +68,18 @@ def read_rows(paths: Iterable[str | Path]) -> list[Row]:
 
 
 def part(row: Row, name: str) -> str:
-    """Return the seconds of a part, or nothing."""
+    """Return the seconds of a part; empty if it takes none."""
     seconds = row['parts'].get(name)
     return '' if not seconds else f'{seconds:.3f}'
 
 
 def number(value: float | None) -> str:
-    """Return a whole number, or nothing."""
+    """Return a rounded number; empty for None."""
     return '' if value is None else f'{value:.0f}'
 
 
-def table_of(rows: list[Row]) -> str:
-    """Return a Markdown table of students and distilled steps, without columns that are empty."""
+def format_table(rows: list[Row]) -> str:
+    """Return a Markdown table of students and distilled steps, without empty columns."""
     rows = [row for row in rows if row['kind'] != 'teacher']
     cells = {name: [show(row) for row in rows] for name, show in COLUMNS.items()}
     cells = {name: values for name, values in cells.items() if any(values)}
@@ -55,8 +87,8 @@ def table_of(rows: list[Row]) -> str:
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
-def machine_of(rows: list[Row]) -> str:
-    """Return where and under what the rows were measured."""
+def format_setting(rows: list[Row]) -> str:
+    """Return the machine and the setting of the rows."""
     row = rows[0]
     height, width = row['size']
     return (
@@ -72,7 +104,7 @@ def fill_page(page: Path) -> list[str]:
         page: The page; the files are relative to it.
 
     Returns:
-        The files that are missing; their places are left as they are.
+        The missing files; their tables stay as they are.
     """
     missing = []
 
@@ -82,19 +114,19 @@ def fill_page(page: Path) -> list[str]:
             missing.append(match[2])
             return match[0]
         rows = read_rows([file])
-        return f'{match[1]}{machine_of(rows)}\n\n{table_of(rows)}\n{match[3]}'
+        return f'{match[1]}{format_setting(rows)}\n\n{format_table(rows)}\n{match[3]}'
 
     page.write_text(BLOCK.sub(fill, page.read_text()))
     return missing
 
 
 def plot_tax(rows: list[Row], axis: str, out: Path) -> None:
-    """Draw the tax of the distilled steps, a line for each that was measured several times.
+    """Plot the tax of the distilled steps, one line each.
 
     Args:
         rows: Rows of the benchmark.
-        axis: ``'size'``, ``'batch'`` or ``'teacher'``; along the last, all rows are one line.
-        out: Path of the picture.
+        axis: ``'size'``, ``'batch'`` or ``'teacher'``; for the last, all rows are one line.
+        out: File for the plot.
     """
     from matplotlib.figure import Figure
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
+import os
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +23,50 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
+import mmkd.models.distiller
+import mmkd.models.teacher
+from mmkd.cli.common import Run
+from mmkd.cli.timing import MIB, Place
 from mmkd.datasets.synthetic import make_batch
 from mmkd.models.distiller import Distiller
-from mmkd.models.teacher import KEY, teacher_configs
+from mmkd.models.teacher import KEY, Teacher, teacher_configs
 from mmkd.registry import MODELS as OURS
+from mmkd.taps import TapReader
 from mmkd.utils.loading import build_plain, load_config, without_pretrained
 from mmkd.utils.student_config import find, learns_from_pairs, plain_config
 
 TASKS = dict(mmdet='det', mmseg='seg', mmpretrain='cls')
 REPEATS = 'PreviousBatchSampler'  # whose batches end with the images of the batch before
+MEMORY_STEPS = 3  # of which the peak memory is measured
+# Freed tensors return to the system at once, so that the resident set is the memory in use.
+MALLOC = {'MALLOC_MMAP_THRESHOLD_': '65536'}
+
+
+def parts_of_step(distiller: Distiller | None, optimizer: Any) -> list[Place]:
+    """Return the functions that make up a step, with the names of their parts."""
+    places: list[Place] = [(optimizer, 'backward', 'backward'), (optimizer, 'step', 'optimizer')]
+    if distiller is None:
+        return places
+    places += [(mmkd.models.distiller, 'as_fp32', 'taps'), (TapReader, '_take', 'taps')]
+    places += [(mmkd.models.teacher, 'detached', 'taps'), (Teacher, '__call__', 'teacher')]
+    for method in distiller.methods.values():
+        places += [(method, name, 'methods') for name in ('prepare', 'compute')]
+    if distiller.mixer is not None:
+        places += [(distiller.mixer, name, 'mixer') for name in ('learn', 'mix')]
+    return places
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Under what a step is measured.
+    """Conditions under which a step is measured.
 
     Args:
         device: ``'cpu'`` or ``'cuda'``. Defaults to ``'cpu'``.
         size: Height and width of the images. Defaults to (320, 320).
         batch_size: Images N per step. Defaults to 2.
         amp: Whether the student trains under autocast. Defaults to False.
-        iteration: Training iteration that every step believes to be in. Defaults to None: the
-            first one in which all methods have their full weight.
+        iteration: Training iteration of every step. Defaults to None: the first one in which all
+            methods have their full weight.
     """
 
     device: str = 'cpu'
@@ -50,27 +76,6 @@ class Setting:
     iteration: int | None = None
 
 
-@dataclass(frozen=True)
-class Spec:
-    """A distillation config that is measured.
-
-    Args:
-        name: Name in the table.
-        path: Path of the config.
-        options: Overrides, as of ``--cfg-options``.
-    """
-
-    name: str
-    path: str
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def read(self) -> Config:
-        """Return the config with its overrides."""
-        cfg = Config.fromfile(self.path)
-        cfg.merge_from_dict(dict(self.options))
-        return cfg
-
-
 class Bench:
     """Builds the models of one config, and one batch.
 
@@ -78,13 +83,13 @@ class Bench:
     the cost is the same. A mixer mixes every batch, whatever its probability.
 
     Args:
-        spec: The config.
-        setting: Under what it is measured.
+        run: The config.
+        setting: Conditions under which it is measured.
     """
 
-    def __init__(self, spec: Spec, setting: Setting) -> None:
+    def __init__(self, run: Run, setting: Setting) -> None:
         MMLogger.get_instance('benchmark', log_level='ERROR')
-        self.cfg = cfg = spec.read()
+        self.cfg = cfg = run.read()
         self.setting = setting
         self.device = torch.device(setting.device)
         task = TASKS[cfg.default_scope]
@@ -116,7 +121,7 @@ class Bench:
     def distilled(self) -> nn.Module:
         """Build the distilled student."""
         with tempfile.TemporaryDirectory() as folder:
-            with_random_weights(self.cfg, Path(folder))
+            use_random_weights(self.cfg, Path(folder))
             model = self._model(self.cfg)
         distiller: Distiller = model.distiller
         if distiller.mixer is not None:
@@ -136,8 +141,8 @@ class Bench:
             model = revert_sync_batchnorm(model)
         return model.to(self.device).train()
 
-    def step(self, model: nn.Module) -> Callable[[], None]:
-        """Return a whole training step of a model: preprocessing, losses, backward, optimizer."""
+    def step(self, model: nn.Module) -> tuple[Callable[[], None], list[Place]]:
+        """Return a training step of a model (preprocessing to optimizer) and its parts."""
         config = ConfigDict(self.cfg.optim_wrapper)
         if self.setting.amp:
             config.type = 'AmpOptimWrapper'
@@ -146,33 +151,32 @@ class Bench:
         iteration = self.setting.iteration
         if iteration is None:
             iteration = first_full_iteration(distiller)
-        batches = itertools.repeat(self.batch)
+        batches: Iterator[Any] = itertools.repeat(self.batch)
         if self.repeats:  # nothing comes before the first batch
             new = {k: v[: self.setting.batch_size // 2] for k, v in self.batch.items()}
-            batches = itertools.chain([new], batches)  # type: ignore[assignment]
+            batches = itertools.chain([new], batches)
 
         def run() -> None:
             with at_iteration(iteration):
                 model.train_step(next(batches), optimizer)
 
-        return run
+        return run, parts_of_step(distiller, optimizer)
 
     def teach(self, distiller: Distiller) -> Callable[[], None]:
         """Return one forward pass of all teachers that are read, to their deepest taps."""
         with torch.no_grad():
-            data = distiller_data(self.student(), self.batch)
+            data = self.student().data_preprocessor(self.batch, True)
 
         def run() -> None:
-            for teacher in distiller.teachers.values():
-                if teacher.reader is not None and teacher.reader.taps:
-                    teacher(data['inputs'], data['data_samples'])
+            for teacher in read_teachers(distiller):
+                teacher(data['inputs'], data['data_samples'])
 
         return run
 
 
-def distiller_data(student: nn.Module, batch: dict[str, Any]) -> Any:
-    """Return a batch as the student's data preprocessor makes it."""
-    return student.data_preprocessor(batch, True)
+def read_teachers(distiller: Distiller) -> list[Teacher]:
+    """Return the teachers that the methods read."""
+    return [t for t in distiller.teachers.values() if t.reader is not None and t.reader.taps]
 
 
 def first_full_iteration(distiller: Distiller | None) -> int:
@@ -185,7 +189,7 @@ def first_full_iteration(distiller: Distiller | None) -> int:
 
 @contextmanager
 def at_iteration(iteration: int) -> Iterator[None]:
-    """Let everything inside believe that it is in this iteration, of the second epoch of two."""
+    """Set the current iteration, in the second epoch of two."""
     info = MessageHub.get_current_instance().runtime_info
     before = dict(info)
     info.update(iter=iteration, epoch=1, max_epochs=2)
@@ -196,7 +200,7 @@ def at_iteration(iteration: int) -> Iterator[None]:
         info.update(before)
 
 
-def with_random_weights(cfg: Config, folder: Path) -> None:
+def use_random_weights(cfg: Config, folder: Path) -> None:
     """Give every teacher of a config, and MasKD's tokens, random weights, in place."""
     for number, (_, one, _) in enumerate(teacher_configs(cfg.model.distill.get('teacher'))):
         model = build_plain(load_config(one['config'], KEY)[0], KEY)
@@ -206,13 +210,51 @@ def with_random_weights(cfg: Config, folder: Path) -> None:
         one['checkpoint'] = str(checkpoint)  # type: ignore[index]
     for name, method in (cfg.model.distill.get('methods') or {}).items():
         if method.get('tokens'):
-            learner = OURS.build(
-                dict(
-                    type='mmkd.MaskLearner',
-                    teacher=cfg.model.distill.teacher,
-                    tap=method.teacher,
-                    levels=method.get('levels'),
-                )
-            )
+            config = dict(type='mmkd.MaskLearner', teacher=cfg.model.distill.teacher)
+            learner = OURS.build(dict(config, tap=method.teacher, levels=method.get('levels')))
             method.tokens = str(folder / f'{name}.pth')
             torch.save(dict(state_dict=learner.state_dict()), method.tokens)
+
+
+def peak_memory(run: Run, setting: Setting, distilled: bool) -> float | None:
+    """Return the peak memory of training steps in MiB, weights and optimizer included.
+
+    On CUDA it is the memory that torch has allocated, on a CPU the resident set of the whole
+    process (Python and its packages too, about half a GiB), which is measured on Linux only.
+
+    Args:
+        run: The config.
+        setting: Conditions under which it is measured.
+        distilled: Whether to measure the distilled student, or the plain one.
+    """
+    before = {name: os.environ.get(name) for name in MALLOC}
+    os.environ.update(MALLOC)  # is read when a process starts
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
+            return pool.submit(measure_here, run, setting, distilled).result()
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def measure_here(run: Run, setting: Setting, distilled: bool) -> float | None:
+    """Measure in this process; see :func:`peak_memory`."""
+    bench = Bench(run, setting)
+    step, _ = bench.step(bench.distilled() if distilled else bench.student())
+    gc.collect()
+    cuda = bench.device.type == 'cuda'
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(bench.device)
+    else:
+        try:
+            Path('/proc/self/clear_refs').write_text('5')  # building has a peak of its own
+        except OSError:
+            return None
+    for _ in range(MEMORY_STEPS):
+        step()
+    if cuda:
+        return torch.cuda.max_memory_allocated(bench.device) / MIB
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith('VmHWM:')) / 1024

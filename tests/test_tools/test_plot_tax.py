@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mmkd.cli.tax_report import fill_page, plot_tax, read_rows, table_of
+from mmkd.cli.plot_tax import fill_page, format_table, plot_tax, read_rows
 
 COMMON = dict(
     spread=0.02,
@@ -44,7 +44,7 @@ def rows_at(side, tax):
 
 
 def test_the_table_leaves_out_teachers_and_empty_columns():
-    lines = table_of(rows_at(320, 1.5)).splitlines()
+    lines = format_table(rows_at(320, 1.5)).splitlines()
     assert lines[0] == (
         '| step | seconds | tax | allowed | teacher s | methods s | kept MiB | tapped MiB |'
     )

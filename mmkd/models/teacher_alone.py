@@ -1,4 +1,4 @@
-"""The metric of a teacher as distillation runs it."""
+"""A teacher as a model of its own, for testing it as distillation runs it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
-from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmkd.models.normalization import Renormalizer
-from mmkd.models.teacher import Teacher, check_arguments, teacher_configs
+from mmkd.models.teacher import Teacher, check_arguments
 from mmkd.registry import MODELS
 from mmkd.taps import Tap, flatten, probe_batch
-from mmkd.utils.errors import ConfigError, did_you_mean
 from mmkd.utils.loading import build_plain
-from mmkd.utils.student_config import is_distilled, plain_config
 
 # Modules that post-processing reads. Taps are read as fp32 too, and NMS has no half precision.
 LAST_MODULES = ('bbox_head', 'rpn_head', 'mask_head', 'conv_seg', 'head')
@@ -25,10 +22,10 @@ LAST_MODULES = ('bbox_head', 'rpn_head', 'mask_head', 'conv_seg', 'head')
 
 @MODELS.register_module()
 class TeacherAlone(BaseModel):
-    """A teacher that predicts on what the student's data preprocessor makes.
+    """A teacher that predicts from the batches of the student's data preprocessor.
 
-    Precision, conv-BN fusion, re-normalisation and evaluation mode are those of distillation; with
-    ``speed='auto'``, which chooses on the batches of a training run, it is fp32.
+    Precision, conv-BN fusion, renormalization and evaluation mode are those of distillation; with
+    ``speed='auto'``, which chooses on the batches of a training run, the precision is fp32.
 
     Args:
         student: Model config of the plain student; only its data preprocessor is used.
@@ -69,7 +66,7 @@ class TeacherAlone(BaseModel):
 
 
 def to_float(module: nn.Module, args: Any, output: Any) -> Any:
-    """Forward hook: turn half-precision outputs into fp32, whatever holds them."""
+    """Forward hook: convert half-precision outputs to fp32, in whatever container they are."""
     if all(t.dtype == torch.float32 for t in flatten(output)):
         return output
     return as_float(output)
@@ -84,52 +81,3 @@ def as_float(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return type(value)(as_float(v) for v in value)
     return value
-
-
-def teacher_run_config(cfg: Config, split: str = 'test', name: str | None = None) -> Config:
-    """Return the config of a test run of a distillation config's teacher.
-
-    Args:
-        cfg: The distillation config.
-        split: ``'test'`` or ``'val'``. Defaults to ``'test'``.
-        name: Which teacher, where there are several. Defaults to None.
-
-    Raises:
-        ConfigError: There is no such teacher or split.
-    """
-    distill = cfg.model.get('distill') if is_distilled(cfg) else None
-    teachers = {n: (c, key) for n, c, key in teacher_configs((distill or {}).get('teacher'))}
-    if not teachers:
-        raise ConfigError('model.distill.teacher', 'the config has no teacher to test')
-    if name is None and len(teachers) == 1:
-        name = next(iter(teachers))
-    if name not in teachers:
-        asked = f'no teacher {name!r}' if name else 'there are several teachers'
-        raise ConfigError('--teacher', f'{asked}{did_you_mean(name or "", teachers)}')
-    for part in ('dataloader', 'evaluator'):
-        if not cfg.get(f'{split}_{part}'):
-            raise ConfigError(f'{split}_{part}', f'the config has none, so no --split {split}')
-    plain = plain_config(cfg)
-    if split == 'val':
-        plain.test_dataloader, plain.test_evaluator = plain.val_dataloader, plain.val_evaluator
-        plain.test_cfg = dict()
-    student = plain.model.to_dict()
-    if plain.get('data_preprocessor'):
-        student.setdefault('data_preprocessor', plain.pop('data_preprocessor').to_dict())
-    config, key = teachers[name]
-    plain.model = dict(
-        type='mmkd.TeacherAlone',
-        student=student,
-        scope=plain.get('default_scope', 'mmengine'),
-        teacher=config,
-        key=key,
-        probe_size=(distill or {}).get('probe_size', (128, 128)),
-    )
-    # Hooks such as EMA belong to the student.
-    plain.custom_hooks, plain.load_from, plain.resume = [], None, False
-    return plain
-
-
-def evaluate_teacher(cfg: Config, split: str = 'test', name: str | None = None) -> dict[str, float]:
-    """Return the metrics of a distillation config's teacher; see :func:`teacher_run_config`."""
-    return Runner.from_cfg(teacher_run_config(cfg, split, name)).test()

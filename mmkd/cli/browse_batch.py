@@ -1,7 +1,13 @@
-"""Pictures of training batches as student and teacher see them."""
+"""Write pictures of training batches as the student and the teacher see them.
+
+They show boxes, masks and label maps, the borders between the parts of mixed images, and soft
+labels. The teacher's weights are not needed. A learned augmentation has no effect before training;
+--checkpoint loads what it has learned.
+"""
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,26 +16,48 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner, set_random_seed
 
-from mmkd.cli.drawing import (
-    Palette,
-    class_legend,
-    draw_borders,
-    draw_sample,
-    sources_of,
+from mmkd.cli.common import (
+    CONFIG,
+    distill_config,
+    load_config,
+    make_parser,
+    read_training_checkpoint,
 )
-from mmkd.cli.export import read_training_checkpoint
+from mmkd.cli.drawing import Palette, class_legend, draw_borders, draw_sample, format_sources
 from mmkd.engine.hooks.distill_hook import ENTRY
 from mmkd.mixers import Mixer, View
-from mmkd.models.distiller import KEY, build
 from mmkd.models.normalization import denormalize
+from mmkd.models.teacher import KEY
+from mmkd.registry import build
 from mmkd.utils.errors import ConfigError
 from mmkd.utils.loading import build_plain
-from mmkd.utils.student_config import is_distilled, plain_config
+from mmkd.utils.student_config import plain_config
 
 COLUMNS = 4
 
 
-def browse(
+def parse_args() -> Namespace:
+    """Return the command line."""
+    parser = make_parser(__doc__, CONFIG)
+    parser.add_argument('--out', type=Path, required=True, help='folder for the pictures')
+    parser.add_argument('--batches', type=int, default=2, help='Defaults to 2')
+    parser.add_argument('--images', type=int, default=8, help='images of a batch. Defaults to 8')
+    parser.add_argument('--seed', type=int, default=0, help='Defaults to 0')
+    parser.add_argument(
+        '--checkpoint', type=Path, help='of a run of the config, for a mixer that learns'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Draw, and print the paths of the pictures."""
+    args = parse_args()
+    options = args.batches, args.images, args.seed, args.checkpoint
+    for path in browse_batches(load_config(args), args.out, *options):
+        print(path)
+
+
+def browse_batches(
     cfg: Config,
     out: Path,
     batches: int = 2,
@@ -41,23 +69,23 @@ def browse(
 
     Args:
         cfg: A distillation config, or a plain one.
-        out: Folder of the pictures.
+        out: Folder for the pictures.
         batches: How many batches. Defaults to 2.
         images: How many images of a batch at most. Defaults to 8.
         seed: Seed of augmentation, order and mixing. Defaults to 0.
-        checkpoint: Of a run of the config: what a mixer that learns has learned. Defaults to None.
+        checkpoint: Checkpoint of a run of the config, for a mixer that learns. Defaults to None.
 
     Returns:
         Paths of the pictures.
 
     Raises:
-        ConfigError: The config has no training data, the mixer cannot work with them, or the
-            checkpoint holds no state of it.
+        ConfigError: The config has no training data, the mixer does not support them, or the
+            checkpoint holds no state of the mixer.
     """
     if not cfg.get('train_dataloader'):
         raise ConfigError('train_dataloader', 'the config has none')
     out.mkdir(parents=True, exist_ok=True)
-    distill = (cfg.model.get('distill') or {}) if is_distilled(cfg) else {}
+    distill = distill_config(cfg)
     preprocessor, loader, views = view_batches(cfg, distill, seed, checkpoint)
     palette = Palette(loader.dataset.metainfo)
     paths = []
@@ -80,7 +108,7 @@ def view_batches(
         mixer.num_classes = getattr(getattr(student, 'head', None), 'num_classes', None)
     if checkpoint is not None:
         load_mixer(mixer, checkpoint)
-    # Workers would start, and be thrown away, for a few batches.
+    # A few batches are not worth the start of workers.
     dataloader = dict(cfg.train_dataloader.to_dict(), num_workers=0, persistent_workers=False)
     dataloader.pop('prefetch_factor', None)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
@@ -99,16 +127,16 @@ def view_batches(
 
 
 def load_mixer(mixer: Mixer | None, checkpoint: Path) -> None:
-    """Give a mixer what it has learned in a run.
+    """Load the state of a mixer that was trained in a run.
 
     Raises:
-        ConfigError: The checkpoint holds no state of such a mixer.
+        ConfigError: The checkpoint holds no state of the mixer.
     """
     state = read_training_checkpoint(checkpoint).get(ENTRY) or {}
     learned = {k.removeprefix('mixer.'): v for k, v in state.items() if k.startswith('mixer.')}
     if mixer is None or not learned:
         raise ConfigError(
-            f'{KEY}.mixer', f'{str(checkpoint)!r} holds nothing that a mixer of this config learned'
+            f'{KEY}.mixer', f'{str(checkpoint)!r} holds no state for the mixer of this config'
         )
     mixer.load_state_dict(learned)
 
@@ -118,7 +146,7 @@ def draw_view(
 ) -> Any:
     """Return a figure of a view: the student's images and, below each, the teacher's.
 
-    Where a learned augmentation changed the images for both, the clean ones are below them.
+    If a learned augmentation changed the images for both, the clean ones are below them.
     """
     from matplotlib.figure import Figure
 
@@ -152,7 +180,7 @@ def draw_view(
             title = f'image {i}, {who}'
             if mixed and (view.parts or view.pairs is not None or view.hard is not None):
                 draw_borders(axes, view, i)
-                title += f': {sources_of(view, i)}'
+                title += f': {format_sources(view, i)}'
             axes.set_title(title, fontsize=8)
     if any('gt_sem_seg' in sample for sample in view.data_samples or ()):
         class_legend(figure, palette)
@@ -160,7 +188,7 @@ def draw_view(
 
 
 def images_to_show(view: View, images: int) -> list[int]:
-    """Return the numbers of so many images at most; pairs of images stand side by side."""
+    """Return the numbers of at most ``images`` images; pairs of images are side by side."""
     numbers = list(range(len(view.inputs)))
     if view.pairs is not None and view.pairs.boxes is None:
         paired = view.pairs.images.flatten().tolist()

@@ -14,11 +14,11 @@ from mmengine.logging import MessageHub
 from support.helpers import CONFIGS
 from torch import nn
 
-from mmkd.cli.bench import Bench, Setting, Spec, first_full_iteration
-from mmkd.cli.benchmark_step import specs_of
-from mmkd.cli.measure import Candidate, clocks, half_range, measure, saved_bytes
+from mmkd.cli.benchmark_step import Candidate, find_runs
+from mmkd.cli.benchmarking import Bench, Setting, first_full_iteration
+from mmkd.cli.common import Run
+from mmkd.cli.timing import clocks, half_range, saved_bytes, time_in_turns
 from mmkd.methods.schedule import Schedule
-from mmkd.taps import TapReader
 from mmkd.utils import ConfigError
 
 
@@ -39,48 +39,36 @@ def test_saved_memory_is_what_backward_needs_without_the_parameters():
 
 def test_candidates_are_measured_in_turns():
     calls = []
-    candidates = [Candidate(name, lambda name=name: calls.append(name)) for name in 'ab']
-    measure(candidates, torch.device('cpu'), repeat=4, warmup=1)
-    assert calls[:10] == ['a', 'b', *'abababab']
-    assert all(len(c.seconds) == 4 and c.median >= 0 for c in candidates)
+    functions = {name: lambda name=name: calls.append(name) for name in 'ab'}
+    seconds = time_in_turns(functions, rounds=4, warmup=1)
+    assert calls == ['a', 'b', *'abababab']
+    assert all(len(s) == 4 and min(s) >= 0 for s in seconds.values())
 
 
-def test_clocks_leave_nothing_behind_and_count_a_method_once():
-    from mmkd.methods.base import Method
+class Machine:
+    """Two functions, of which one calls the other."""
 
-    before = Method.run
+    def outer(self):
+        time.sleep(0.02)
+        return self.inner()
 
-    class Inner(Method):
-        simulate = False
+    def inner(self):
+        return 'done'
 
-        def forward(self, student, teacher, view):
-            return {}
 
-    class Outer(Inner):
-        def forward(self, student, teacher, view):
-            return Inner().run([], [], None)
-
-    with clocks(torch.device('cpu')) as spent:
-        Outer().run([], [], None)
-    assert set(spent) == {'methods'} and 0 < spent['methods'] < 1
-    assert Method.run is before
+def test_clocks_leave_nothing_behind():
+    machine, inner = Machine(), Machine.inner
+    machine.outer = outer = machine.outer
+    with clocks([(machine, 'outer', 'a'), (machine, 'inner', 'b'), (Machine, 'inner', 'b')]):
+        assert machine.outer is not outer and Machine.inner is not inner
+    assert machine.outer is outer and Machine.inner is inner and 'inner' not in vars(machine)
 
 
 def test_a_part_inside_another_counts_once():
-    """As the teacher's reader does, which is another part than the teacher."""
-    from mmkd.methods.base import Method
-
-    class Slow(Method):
-        simulate = False
-
-        def forward(self, student, teacher, view):
-            time.sleep(0.02)
-            return TapReader(nn.Sequential(), {}).take()
-
-    with clocks(torch.device('cpu')) as spent:
-        Slow().run([], [], None)
-    assert set(spent) == {'methods', 'taps'}
-    assert spent['taps'] < 0.02 <= spent['methods']
+    machine = Machine()
+    with clocks([(machine, 'outer', 'a'), (machine, 'inner', 'b')]) as spent:
+        assert machine.outer() == 'done'
+    assert spent['b'] < 0.02 <= spent['a'] < 1
 
 
 def test_the_tax_is_that_of_the_rounds():
@@ -88,7 +76,7 @@ def test_the_tax_is_that_of_the_rounds():
     plain = Candidate('plain', None, seconds=[1.0, 1.0, 2.0, 2.0])
     other = Candidate('other', None, seconds=[1.5, 1.5, 3.0, 3.0])
     assert other.ratios(plain) == [1.5] * 4
-    assert half_range(other.ratios(plain)) == 0 < plain.spread
+    assert half_range(other.ratios(plain)) == 0 < half_range(plain.seconds)
     assert half_range([1.0, 2.0]) != half_range([1.0, 2.0])  # nan
 
 
@@ -134,16 +122,45 @@ def test_the_tool(workspace):
     ],
 )
 def test_configs_that_need_more_than_a_batch(config):
-    bench = Bench(Spec('name', str(CONFIGS / config)), Setting(size=(32, 32), batch_size=4))
+    bench = Bench(Run('name', str(CONFIGS / config)), Setting(size=(32, 32), batch_size=4))
     model = bench.distilled()
     before, losses = dict(MessageHub.get_current_instance().runtime_info), []
     model.parse_losses = watched(model.parse_losses, losses)
-    run = bench.step(model)
+    run, _ = bench.step(model)
     run()
     run()
     kd = {k: float(v.detach()) for k, v in losses[1].items() if k.startswith('distill.')}
     assert kd and all(math.isfinite(value) for value in kd.values())
     assert MessageHub.get_current_instance().runtime_info == before
+
+
+def test_the_turns_of_a_learned_augmentation_count_as_mixer():
+    name = 'mmkd::hard/resnet-affine_r18-w32_r18-w16_fashion-mnist.py'
+    (run,) = find_runs([name])
+    assert run.name == 'hard/resnet-affine_r18-w32_r18-w16_fashion-mnist'
+    bench = Bench(run, Setting(size=(32, 32), batch_size=4))
+    model = bench.distilled()
+    candidate = Candidate(run.name, *bench.step(model), model)
+    calls = []
+    for function in ('learn', 'mix'):
+        setattr(
+            model.distiller.mixer, function, watched_call(model.distiller.mixer, function, calls)
+        )
+    parts = candidate.parts(1)
+    assert calls == ['learn', 'mix'] and parts['mixer'] > 0
+    with clocks([p for p in candidate.places if p[1] == 'learn']) as spent:
+        candidate.step()
+    assert spent['mixer'] > 0.001  # a forward pass of both models, and a step of the augmentor
+
+
+def watched_call(owner, name, calls):
+    function = getattr(owner, name)
+
+    def call(*args):
+        calls.append(name)
+        return function(*args)
+
+    return call
 
 
 def watched(function, seen):
@@ -175,10 +192,10 @@ def test_the_rows_of_a_study_are_measured_with_their_options(tmp_path):
         dict(name='twice', config=config, options=options),
     ]
     study.write_text(yaml.safe_dump(dict(rows=rows)))
-    found = list(specs_of([str(study), config]))
+    found = list(find_runs([str(study), config]))
     assert found == [
-        Spec('twice', config, options),
-        Spec('kd/retinanet-mimic_r18_r18-w16_bccd', config, {}),
+        Run('twice', config, options),
+        Run('kd/retinanet-mimic_r18_r18-w16_bccd', config, {}),
     ]
     with pytest.raises(ConfigError, match='is no distillation config'):
-        list(specs_of([plain]))
+        list(find_runs([plain]))

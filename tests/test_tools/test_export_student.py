@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmkd.cli.export import export_student
+from mmkd.cli.export_student import export_student
 from mmkd.utils import ConfigError, plain_config
 
 pytestmark = pytest.mark.slow  # they share a training run

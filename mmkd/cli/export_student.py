@@ -1,7 +1,8 @@
-"""Publishing a student: weights and config that need no mmkd."""
+"""Write a trained student's weights and plain config, for use and publication without mmkd."""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 from collections.abc import Mapping
@@ -11,12 +12,44 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from mmkd.cli.common import make_parser, read_config, read_training_checkpoint
 from mmkd.utils.errors import ConfigError
-from mmkd.utils.loading import build_plain, read_checkpoint
+from mmkd.utils.loading import build_plain
 from mmkd.utils.student_config import mmkd_keys, plain_config
 
-# What a user of the weights may want to know; seeds, paths and times of the run are not among it.
+# Entries of ``meta`` that users of the weights need; seeds, paths and times of the run go.
 KEPT_META = ('epoch', 'iter', 'dataset_meta', 'mmengine_version')
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the command line."""
+    parser = make_parser(__doc__)
+    parser.add_argument('checkpoint', help='checkpoint of a training run')
+    parser.add_argument(
+        'out', help='such as student.pth: student-<hash>.pth and student-<hash>.py are written'
+    )
+    parser.add_argument(
+        '--config', help="the run's config; without it, the one inside the checkpoint"
+    )
+    parser.add_argument(
+        '--ema',
+        action=argparse.BooleanOptionalAction,
+        help='require the averaged weights of an EMAHook, or take the raw ones; without it, the '
+        'averaged ones if there are any',
+    )
+    parser.add_argument(
+        '--trusted',
+        action='store_true',
+        help='also read a checkpoint that holds more than weights, and so can run code',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Export, and print the paths of the files."""
+    args = parse_args()
+    paths = export_student(args.checkpoint, args.out, args.config, args.ema, trusted=args.trusted)
+    print(*paths, sep='\n')
 
 
 def export_student(
@@ -29,13 +62,14 @@ def export_student(
 ) -> tuple[Path, Path]:
     """Write a student's weights and its plain config.
 
-    The file holds ``state_dict`` and a little ``meta`` alone, and loads with ``strict=True`` into
-    the model of the config beside it; that is tried before anything is written.
+    The file holds only ``state_dict`` and a short ``meta``, and loads with ``strict=True`` into the
+    model of the config beside it; this is checked before anything is written.
 
     Args:
         checkpoint: A checkpoint of a training run.
-        out: Where the weights go, such as ``student.pth``. The config gets the suffix ``.py``.
-        config: The run's config. Defaults to None, the one inside the checkpoint.
+        out: File for the weights, such as ``student.pth``. The config gets the suffix ``.py``.
+        config: The run's config, or its path or name. Defaults to None, the one inside the
+            checkpoint.
         ema: True takes the averaged weights and fails where there are none, False the raw ones.
             Defaults to None: averaged ones if there are any.
         hashed: Append the first 8 digits of the file's SHA-256 to the names, as OpenMMLab does.
@@ -50,56 +84,41 @@ def export_student(
         ConfigError: The checkpoint or the config is missing, or they do not fit.
     """
     content = read_training_checkpoint(Path(checkpoint), trusted)
-    cfg = forget_run(plain_config(read_config(config, content, checkpoint)))
+    cfg = forget_run(plain_config(config_of_run(config, content, checkpoint)))
     state = pick_weights(content, ema, checkpoint)
     model = build_plain(cfg, 'config')
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise ConfigError('config', f'{checkpoint} does not fit the student: {error}') from error
-    needed = list(mmkd_keys({k: v for k, v in cfg.items() if k != 'model'}))
-    for key in needed:
+    for key in mmkd_keys({k: v for k, v in cfg.items() if k != 'model'}):
         print(f'warning: {key} of the config still needs mmkd, for training')
     meta = {k: v for k, v in (content.get('meta') or {}).items() if k in KEPT_META}
     meta['cfg'] = cfg.pretty_text
     return write(Path(out), dict(meta=meta, state_dict=state), cfg, hashed)
 
 
-def read_training_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
-    """Read a checkpoint file.
-
-    Raises:
-        ConfigError: It is missing, corrupt or no checkpoint, or holds what is refused.
-    """
-    if not path.is_file():
-        raise ConfigError('checkpoint', f'{str(path)!r} does not exist')
-    content = read_checkpoint(str(path), 'checkpoint', trusted, '--trusted')
-    if not isinstance(content, Mapping) or 'state_dict' not in content:
-        raise ConfigError('checkpoint', f'{str(path)!r} holds no state dict')
-    return dict(content)
-
-
-def read_config(config: Any, content: Mapping[str, Any], checkpoint: Any) -> Config:
-    """Return the config that is given, or that the checkpoint carries.
+def config_of_run(config: Any, content: Mapping[str, Any], checkpoint: Any) -> Config:
+    """Return the given config, or the one inside the checkpoint.
 
     Raises:
         ConfigError: There is none, or it cannot be read.
     """
     if isinstance(config, Config):
         return config
+    if config is not None:
+        return read_config(str(config))
+    text = (content.get('meta') or {}).get('cfg')
+    if not text:
+        raise ConfigError('config', f'{checkpoint} contains no config; pass --config')
     try:
-        if config is not None:
-            return Config.fromfile(config)
-        text = (content.get('meta') or {}).get('cfg')
-        if text:
-            return Config.fromstring(text, '.py')
+        return Config.fromstring(text, '.py')
     except (OSError, SyntaxError) as error:
-        raise ConfigError('config', f'cannot read {config or checkpoint}: {error}') from error
-    raise ConfigError('config', f'{checkpoint} carries none; name it with --config')
+        raise ConfigError('config', f'cannot read that of {checkpoint}: {error}') from error
 
 
 def forget_run(cfg: Config) -> Config:
-    """Undo, in place, what the tools set for one run on one machine."""
+    """Remove, in place, what the tools set for one run on one machine."""
     for name in ('work_dir', 'launcher', 'timestamp', 'model_wrapper_cfg'):
         if name != 'model_wrapper_cfg' or cfg.get(name, {}).get('device_ids', ()) is None:
             cfg.pop(name, None)
@@ -115,11 +134,11 @@ def pick_weights(
 ) -> dict[str, torch.Tensor]:
     """Return the averaged or the raw weights of a checkpoint.
 
-    EMAHook swaps them when it saves: the averaged ones are in ``state_dict``, the raw ones in
-    ``ema_state_dict``.
+    EMAHook swaps them when it saves: ``state_dict`` holds the averaged ones, ``ema_state_dict``
+    the raw ones.
 
     Raises:
-        ConfigError: Averaged weights are asked for and there are none.
+        ConfigError: Averaged weights are required and there are none.
     """
     averaged = content.get('ema_state_dict')
     if ema and averaged is None:

@@ -1,0 +1,222 @@
+"""Shared by the tools: the config that a command line names, and how a tool ends."""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+
+from mmkd.utils.compat import payload, require
+from mmkd.utils.errors import ConfigError, Interrupted, NonFiniteError, did_you_mean
+from mmkd.utils.loading import read_checkpoint, refusal, restrict, unsafe
+from mmkd.utils.student_config import is_distilled
+
+# Top-level config key: whether load_from, resume and pretrained weights may hold more than weights.
+TRUST = 'trusted_checkpoints'
+CONFIG = 'path of a config, or a name such as mmkd::pskd/retinanet_r101_r50_coco.py'
+
+
+def make_parser(description: str | None, config: str = '') -> ArgumentParser:
+    """Return a parser.
+
+    Args:
+        description: Docstring of the tool's module.
+        config: Help text of the argument ``config``; with it, the parser also takes the flags that
+            every OpenMMLab tool has. Defaults to ``''``, neither.
+    """
+    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
+    if config:
+        parser.add_argument('config', help=config)
+        add_config_options(parser)
+        parser.add_argument(
+            '--launcher',
+            choices=['none', 'pytorch', 'slurm', 'mpi'],
+            default='none',
+            help='job launcher',
+        )
+        # torch.distributed.launch passes the rank as a flag, torchrun in the environment.
+        parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    return parser
+
+
+def add_config_options(parser: ArgumentParser) -> None:
+    """Add ``--cfg-options``."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override entries of the config: key=value, lists as key="[a,b]" or key=a,b',
+    )
+
+
+def config_path(name: str, key: str = 'config') -> str:
+    """Return the path of a config.
+
+    Args:
+        name: The path itself, or ``<package>::<path below configs/>`` of mmkd, mmdet, mmseg or
+            mmpretrain.
+        key: What names the config, for error messages. Defaults to ``'config'``.
+
+    Raises:
+        ConfigError: The package has no such config; the nearest names are listed.
+        ImportError: The package is not installed.
+    """
+    package, _, rest = name.partition('::')
+    if not rest:
+        return name
+    if package == 'mmkd':
+        root = payload('configs')
+    else:
+        require(package, f'{key} {name!r}')
+        spec = find_spec(package) if package.isidentifier() else None
+        if spec is None or not spec.submodule_search_locations:
+            raise ConfigError(key, f'{name!r}: no package {package!r} is installed')
+        root = Path(spec.submodule_search_locations[0], '.mim', 'configs')
+    if not (root / rest).is_file():
+        known = [str(path.relative_to(root)) for path in root.rglob('*.py')]
+        raise ConfigError(key, f'{package} has no config {rest!r}{did_you_mean(rest, known)}')
+    return str(root / rest)
+
+
+def read_config(name: str, options: Mapping[str, Any] | None = None, key: str = 'config') -> Config:
+    """Read a config (or a YAML file) and override entries of it.
+
+    Args:
+        name: See :func:`config_path`.
+        options: Overrides, as of ``--cfg-options``. Defaults to None.
+        key: What names the config, for error messages. Defaults to ``'config'``.
+
+    Raises:
+        ConfigError: The file does not exist or cannot be parsed.
+    """
+    try:
+        cfg = Config.fromfile(config_path(name, key))
+    except (OSError, SyntaxError) as error:
+        raise ConfigError(key, f'cannot read {name!r}: {error}') from error
+    if options:
+        cfg.merge_from_dict(dict(options))
+    return cfg
+
+
+@dataclass(frozen=True)
+class Run:
+    """A config with overrides, by a name for tables.
+
+    Args:
+        name: The name.
+        config: Path of the config.
+        options: Overrides, as of ``--cfg-options``. Defaults to {}.
+    """
+
+    name: str
+    config: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def read(self) -> Config:
+        """Return the config with its overrides."""
+        return read_config(self.config, self.options)
+
+
+def load_config(args: Namespace) -> Config:
+    """Read the config of a command line and apply the common flags.
+
+    Raises:
+        ConfigError: The file does not exist or cannot be parsed.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = read_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    if cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs', Path(config_path(args.config)).stem))
+    if getattr(args, 'work_dir', None) is not None:
+        cfg.work_dir = args.work_dir
+    use_available_backend(cfg)
+    if not cfg.get(TRUST):
+        restrict()
+    return cfg
+
+
+def distill_config(cfg: Config) -> Mapping[str, Any]:
+    """Return ``model.distill``; empty for a plain config and for one with distillation off."""
+    return (cfg.model.get('distill') or {}) if is_distilled(cfg) else {}
+
+
+def use_available_backend(cfg: Config) -> None:
+    """Use gloo where a config asks for nccl and there is no GPU.
+
+    mmengine's own launch of several processes sets a CUDA device and passes it to DDP, which both
+    fail without a GPU.
+    """
+    if torch.cuda.is_available():
+        return
+    env = cfg.setdefault('env_cfg', {})
+    dist = env.setdefault('dist_cfg', {})
+    if dist.get('backend', 'nccl') == 'nccl':
+        dist['backend'] = 'gloo'
+    if cfg.get('launcher') != 'pytorch':
+        return
+    if cfg.get('model_wrapper_cfg') is None:
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
+    cfg.model_wrapper_cfg['device_ids'] = None
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group(**dist)
+
+
+def read_training_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
+    """Read a checkpoint file of a training run.
+
+    Raises:
+        ConfigError: It does not exist, is corrupt or not a checkpoint, or holds more than weights.
+    """
+    if not path.is_file():
+        raise ConfigError('checkpoint', f'{str(path)!r} does not exist')
+    content = read_checkpoint(str(path), 'checkpoint', trusted, '--trusted')
+    if not isinstance(content, Mapping) or 'state_dict' not in content:
+        raise ConfigError('checkpoint', f'{str(path)!r} holds no state dict')
+    return dict(content)
+
+
+def run_tool(main: Callable[[], Any]) -> None:
+    """Run a tool; an invalid config ends it with exit code 2 and one line, not a traceback."""
+    try:
+        main()
+    except (ConfigError, ImportError, NonFiniteError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
+    except pickle.UnpicklingError as error:
+        needed = unsafe(error)
+        if needed is None:
+            raise
+        what = refusal(needed, f'--cfg-options {TRUST}=True')
+        print(f'error: load_from: the checkpoint that was loaded last {what}', file=sys.stderr)
+        sys.exit(2)
+    except Interrupted:  # all ranks at the same iteration
+        leave_process_group()
+        raise
+    leave_process_group()
+
+
+def leave_process_group() -> None:
+    """Destroy the process group at the end of a successful run.
+
+    Otherwise gloo's threads may still hold tensors when Python shuts down, and abort the process
+    after all its work is done. Not after an exception: the other ranks may be waiting in a
+    collective, and so would this one.
+    """
+    if torch.distributed.is_initialized():
+        gc.collect()  # the Runner and its hooks refer to each other and to the group
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,195 @@
+"""Run the rows of a study with several seeds and tabulate mean ± standard deviation.
+
+A study is a YAML file (configs/studies/*.yml) with these keys:
+
+- rows: a list of names with a config each, and options as --cfg-options takes them;
+- metric, scale: the metric of the table for val and test, and a factor (1);
+- also: more metrics, tabulated for the last split only;
+- teacher: config of the teacher, trained first; none without;
+- stages: what some rows need trained first, such as masks or another teacher, as in a recipe
+  (tools/recipe.py): $name in options is the checkpoint of the stage of that name. Stages with a
+  name are tabulated. A row may have stages of its own, trained anew for every seed;
+- options: options of all rows (and their stages), before their own;
+- _base_: another study, whose keys are inherited.
+
+Finished runs are skipped, so the same command continues a study. Runs have OMP_NUM_THREADS threads,
+or share the processors if it is not set. "peak MiB" is the largest resident set of the training
+process, the median over the seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mmkd.cli.common import config_path, make_parser, read_config
+from mmkd.cli.stages import Stage, fill_in, read_stages, run_once, run_stages
+from mmkd.utils import ConfigError
+
+Result = dict[str, Any]
+
+
+def parse_args() -> Namespace:
+    """Return the command line."""
+    parser = make_parser(__doc__)
+    parser.add_argument('study', help='path of a study')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--rows', nargs='+', help='only these rows')
+    parser.add_argument('--jobs', type=int, default=2, help='runs at a time')
+    parser.add_argument(
+        '--test', action='store_true', help='evaluate the test split too; choose settings without'
+    )
+    parser.add_argument('--work-dir', default='work_dirs/studies')
+    parser.add_argument('--json', help='write the results to this file as well')
+    parser.add_argument('--table', action='store_true', help='only tabulate the finished runs')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the study."""
+    args = parse_args()
+    study = read_config(args.study, key='study').to_dict()
+    root = Path(args.work_dir, Path(config_path(args.study)).stem)
+    rows = {row['name']: row for row in study['rows']}
+    unknown = set(args.rows or []) - set(rows)
+    if unknown:
+        raise ConfigError('--rows', f'no rows {sorted(unknown)}; there are {sorted(rows)}')
+    for row in rows.values():
+        row['config'] = config_path(row['config'], f'rows.{row["name"]}.config')
+    stages = shared_stages(study)
+    entries = [entry for entry in study.get('stages', []) if isinstance(entry, dict)]
+    named = [entry['name'] for entry in entries if 'name' in entry]
+    shown = [stage for stage in stages if stage.name in ('teacher', *named)]
+    if not args.table:
+        made = run_shared(stages, shown, args.test)
+        chosen = [row for name, row in rows.items() if not args.rows or name in args.rows]
+        run_rows(chosen, study.get('options', {}), made, root, args)
+    results: dict[str, list[Result]] = {}
+    folders = {stage.name: stage.work_dir.glob('result.json') for stage in shown}
+    folders.update({name: (root / name).glob('*/result.json') for name in rows})
+    for name, found in folders.items():
+        files = sorted(found)
+        if files:
+            results[name] = [json.loads(file.read_text()) for file in files]
+    table = format_table(study, results, args.test)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / 'table.md').write_text(table + '\n')
+    if args.json:
+        kept = {
+            name: [{k: v for k, v in run.items() if k != 'checkpoint'} for run in runs]
+            for name, runs in results.items()
+        }
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.json).write_text(json.dumps(kept, indent=1) + '\n')
+    print(table)
+
+
+def shared_stages(study: Mapping[str, Any]) -> list[Stage]:
+    """Return the stages of all rows, the teacher first, where the configs look for it."""
+    stages = read_stages(study.get('stages', []))
+    if study.get('teacher'):
+        config = config_path(study['teacher'], 'teacher')
+        folder = Path('work_dirs/teachers', Path(config).stem)
+        stages.insert(0, Stage('teacher', config, folder / 'study', folder / 'teacher.pth'))
+    return stages
+
+
+def run_shared(stages: Sequence[Stage], shown: Sequence[Stage], test: bool) -> dict[str, str]:
+    """Run the stages of all rows; evaluate the test split of those in the table, if required."""
+    threads = threads_per_run(1)
+
+    def train(config: str, options: dict[str, Any], work_dir: Path) -> Path:
+        return Path(run_once(seeded(config, options, 0), work_dir, False, threads)['checkpoint'])
+
+    made = run_stages(stages, train)
+    for stage in shown:
+        if (stage.work_dir / 'result.json').exists():
+            options = fill_in(stage.options, made, stage.name)
+            run_once(seeded(stage.config, options, 0), stage.work_dir, test, threads)
+    return made
+
+
+def run_rows(
+    rows: Sequence[Mapping[str, Any]],
+    options: Mapping[str, Any],
+    made: Mapping[str, str],
+    root: Path,
+    args: Namespace,
+) -> None:
+    """Run rows with every seed, several at a time.
+
+    Args:
+        rows: The rows.
+        options: Options of all rows.
+        made: Checkpoints of the shared stages by name.
+        root: Folder of the study.
+        args: The command line.
+    """
+    threads = threads_per_run(max(args.jobs, 2))
+
+    def run_row(row: Mapping[str, Any], seed: int) -> None:
+        work_dir = root / row['name'] / f'seed{seed}'
+
+        def train(config: str, own: dict[str, Any], folder: Path) -> Path:
+            task = seeded(config, {**options, **own}, seed)
+            return Path(run_once(task, folder, False, threads)['checkpoint'])
+
+        known = run_stages(read_stages(row.get('stages', []), work_dir), train, made)
+        filled = fill_in({**options, **row.get('options', {})}, known, row['name'])
+        run_once(seeded(row['config'], filled, seed), work_dir, args.test, threads)
+
+    started = time.time()
+    with ThreadPoolExecutor(args.jobs) as pool:
+        # Seeds outside: an interrupted study has whole rounds of all rows.
+        futures = [
+            (f'{row["name"]} seed {seed}', pool.submit(run_row, row, seed))
+            for seed in args.seeds
+            for row in rows
+        ]
+        for name, future in futures:
+            future.result()
+            print(f'{time.time() - started:6.0f} s  {name} done', flush=True)
+
+
+def seeded(config: str, options: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Return the task of a run."""
+    return dict(config=config, options={**options, 'randomness.seed': seed})
+
+
+def threads_per_run(jobs: int) -> int:
+    """Return OMP_NUM_THREADS, if it is set, or each job's share of the processors."""
+    given = os.environ.get('OMP_NUM_THREADS')
+    return int(given) if given else max((os.cpu_count() or 2) // jobs, 1)
+
+
+def format_table(study: Mapping[str, Any], results: Mapping[str, list[Result]], test: bool) -> str:
+    """Return a Markdown table of the rows that have results."""
+    metric = study['metric']
+    splits = ['val', 'test'] if test else ['val']
+    columns = [(split, metric, study.get('scale', 1.0)) for split in splits]
+    columns += [(splits[-1], also, 1.0) for also in study.get('also', [])]
+    head = ' | '.join(f'{split} {name}' for split, name, _ in columns)
+    lines = [f'| row | {head} | seeds | peak MiB |', '|---|' + '---|' * (len(columns) + 2)]
+    for name, runs in results.items():
+        cells = [
+            format_spread([run[split][metric] * scale for run in runs if split in run])
+            for split, metric, scale in columns
+        ]
+        peaks = [run['peak_rss_mib'] for run in runs if 'peak_rss_mib' in run]
+        peak = f'{statistics.median(peaks):.0f}' if peaks else '–'
+        lines.append(f'| {name} | {" | ".join(cells)} | {len(runs)} | {peak} |')
+    return '\n'.join(lines)
+
+
+def format_spread(values: Sequence[float]) -> str:
+    """Return mean ± standard deviation of a sample."""
+    if len(values) < 2:
+        return f'{values[0]:.2f}' if values else '–'
+    return f'{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}'

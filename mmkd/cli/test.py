@@ -1,0 +1,98 @@
+"""Test a student, distilled or plain, or a teacher: any OpenMMLab config with a checkpoint.
+
+A distilled student is built without its teacher.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.evaluator import DumpResults
+from mmengine.model import is_model_wrapper
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmkd.cli.common import CONFIG, TRUST, load_config, make_parser
+from mmkd.utils.errors import ConfigError
+from mmkd.utils.loading import load_strictly
+from mmkd.utils.student_config import plain_config
+
+
+def parse_args() -> Namespace:
+    """Return the command line."""
+    parser = make_parser(__doc__, CONFIG)
+    parser.add_argument('checkpoint', help='path or URL of a checkpoint')
+    parser.add_argument('--work-dir', help='folder for the log and the metrics')
+    parser.add_argument('--out', '--dump', help='write the predictions to this .pkl file')
+    parser.add_argument('--show', action='store_true', help='show the predictions in a window')
+    parser.add_argument('--show-dir', help='write pictures of the predictions to this folder')
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='seconds that --show shows a picture'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Build the Runner and test."""
+    args = parse_args()
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        raise ConfigError('--out', f'must end in .pkl, got {args.out!r}')
+    cfg = plain_config(load_config(args))
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.show or args.show_dir:
+        draw_predictions(cfg, args.show_dir, args.show, args.wait_time)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    # mmengine would load the entries that fit and leave the rest at random.
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    load_strictly(model, args.checkpoint, 'test', bool(cfg.get(TRUST)), f'{TRUST}=True')
+    if args.out:
+        dump_predictions(runner, args.out)
+    runner.test()
+
+
+def dump_predictions(runner: Any, path: str) -> None:
+    """Make a test write its predictions to a .pkl file, masks compressed for detectors."""
+    metric: DumpResults
+    if runner.cfg.get('default_scope') == 'mmdet':
+        from mmdet.evaluation import DumpDetResults
+
+        metric = DumpDetResults(out_file_path=path)
+    else:
+        metric = DumpResults(out_file_path=path)
+    runner.test_evaluator.metrics.append(metric)
+
+
+def draw_predictions(
+    cfg: Config, folder: str | None, show: bool = False, wait_time: float = 2
+) -> None:
+    """Turn on the config's visualization hook, whose arguments differ between packages.
+
+    Args:
+        cfg: Config of the test; it is changed.
+        folder: Folder for the pictures. None for a window only.
+        show: Show them in a window. Defaults to False.
+        wait_time: Seconds that the window shows a picture. Defaults to 2.
+
+    Raises:
+        ConfigError: The config has no such hook.
+    """
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
+    if hook is None:
+        raise ConfigError(
+            'default_hooks.visualization', 'is missing, so predictions cannot be drawn'
+        )
+    scope = cfg.get('default_scope')
+    hook.update(enable=True, interval=1) if scope == 'mmpretrain' else hook.update(draw=True)
+    if show:
+        hook.update(show=True, wait_time=wait_time)
+    if folder is None:
+        return
+    if scope == 'mmpretrain':
+        hook['out_dir'] = folder
+    elif scope == 'mmseg':
+        hook['interval'] = 1
+        cfg.visualizer['save_dir'] = folder
+    else:
+        hook['test_out_dir'] = folder

@@ -1,0 +1,213 @@
+"""Train a student, distilled or plain, or a teacher: any OpenMMLab config."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import traceback
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmkd.cli.common import CONFIG, load_config, make_parser
+from mmkd.engine import SafeCheckpointHook
+from mmkd.engine.data_check import EMPTY
+from mmkd.engine.resume import shield_workers
+from mmkd.utils.errors import ConfigError
+from mmkd.utils.student_config import is_distilled
+
+# Strategies that shard parameters, or replace the optimizer's step.
+SHARDED = ('FSDPStrategy', 'DeepSpeedStrategy', 'ColossalAIStrategy')
+
+
+def parse_args() -> Namespace:
+    """Return the command line."""
+    parser = make_parser(__doc__, CONFIG)
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size'
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='continue from this checkpoint; without a value from the last one of the work dir',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Build the Runner and train."""
+    args = parse_args()
+    cfg = load_config(args)
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.loss_scale = 'dynamic'
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise ConfigError(
+                'auto_scale_lr', '--auto-scale-lr needs auto_scale_lr.base_batch_size in the config'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    check_inputs(cfg)
+    protect_work_dir(cfg)
+    save_safely(cfg)
+    with explain_empty_data():
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        if any(isinstance(hook, SafeCheckpointHook) for hook in runner.hooks):
+            # A loop over iterations starts its workers now; the hook ends the protection.
+            shield_workers(True)
+        runner.train()
+
+
+def save_safely(cfg: Config) -> None:
+    """Replace mmengine's checkpoint hook by mmkd's, with the same arguments."""
+    hooks = cfg.setdefault('default_hooks', {})
+    hook = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
+    kinds = ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook)
+    if hook is not None and hook.get('type') in kinds:
+        hook['type'] = 'mmkd.SafeCheckpointHook'
+
+
+def protect_work_dir(cfg: Config) -> None:
+    """Refuse to overwrite the checkpoints of an earlier run.
+
+    Raises:
+        ConfigError: The work directory holds checkpoints and the run does not resume.
+    """
+    found = [] if cfg.get('resume') else sorted(Path(cfg.work_dir).glob('*.pth'))
+    if found:
+        raise ConfigError(
+            'work_dir',
+            f'{cfg.work_dir} holds {found[-1].name} of an earlier run; pass --resume to continue '
+            'it, or --work-dir for a new one',
+        )
+
+
+def check_inputs(cfg: Config) -> None:
+    """Refuse a run that would fail after minutes, or with an obscure message.
+
+    Raises:
+        ConfigError: The work directory cannot be written, a file or folder of a data set is
+            missing or truncated, or a strategy shards the student.
+    """
+    check_strategy(cfg)
+    check_work_dir(cfg.work_dir)
+    for key in ('train_dataloader', 'val_dataloader'):
+        if isinstance(cfg.get(key), Mapping):
+            for path, dataset in datasets_in(cfg[key].get('dataset'), f'{key}.dataset'):
+                check_files(dataset, path)
+
+
+def check_strategy(cfg: Config) -> None:
+    """Refuse strategies that shard the parameters of the student and its adapters."""
+    strategy = cfg.get('strategy') or {}
+    kind = strategy.get('type') if isinstance(strategy, Mapping) else strategy
+    name = str(kind).rsplit('.', 1)[-1]
+    if is_distilled(cfg) and name in SHARDED:
+        raise ConfigError(
+            'strategy',
+            f'{name} shards the parameters: the checkpoint would not be a plain student and the '
+            "adapters' state would be lost; use DDPStrategy, or the ordinary Runner "
+            "(runner_type='Runner')",
+        )
+
+
+def check_work_dir(folder: str) -> None:
+    """Refuse a work directory that is not writable."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            'work_dir',
+            f'cannot write into {folder!r} ({error.strerror}); choose another --work-dir',
+        ) from error
+
+
+def datasets_in(node: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the innermost data sets of a config, with their keys."""
+    if not isinstance(node, Mapping):
+        return
+    inside = [(f'{key}.dataset', node.get('dataset'))]
+    if isinstance(node.get('datasets'), (list, tuple)):
+        inside += [(f'{key}.datasets.{i}', part) for i, part in enumerate(node['datasets'])]
+    if not any(isinstance(part, Mapping) for _, part in inside):
+        yield key, node
+    for path, part in inside:
+        yield from datasets_in(part, path)
+
+
+def check_files(dataset: Mapping[str, Any], key: str) -> None:
+    """Check that the files of a data set exist, with paths joined as mmengine does."""
+    if dataset.get('backend_args') or dataset.get('download'):
+        return  # remote, or downloaded later
+    root = str(dataset.get('data_root') or '')
+    if root and '://' not in root and not os.path.isdir(root):
+        raise ConfigError(f'{key}.data_root', f'{root!r} is not a folder')
+    prefixes = dataset.get('data_prefix') or {}
+    if isinstance(prefixes, str):
+        prefixes = {'': prefixes}
+    for name, prefix in prefixes.items():
+        path = os.path.join(root, prefix) if isinstance(prefix, str) else ''
+        # A prefix may be the beginning of file names instead of a folder.
+        if path and '://' not in path and not os.path.isdir(path) and not prefix_of_files(path):
+            raise ConfigError(f'{key}.data_prefix.{name}'.rstrip('.'), f'{path!r} is not a folder')
+    ann_file = dataset.get('ann_file')
+    if isinstance(ann_file, str) and ann_file and '://' not in ann_file:
+        check_annotations(os.path.join(root, ann_file), f'{key}.ann_file')
+
+
+def prefix_of_files(path: str) -> bool:
+    """Whether the path is the beginning of a file's path."""
+    folder, name = os.path.split(path)
+    return os.path.isdir(folder) and any(e.startswith(name) for e in os.listdir(folder))
+
+
+def check_annotations(path: str, key: str) -> None:
+    """Check that an annotation file exists and, if it is JSON, is complete.
+
+    Only its first and last bytes are read: that of COCO has 450 MB.
+    """
+    if os.path.isdir(path):  # image sets are folders in some data sets
+        return
+    try:
+        with open(path, 'rb') as file:
+            first = file.read(64).lstrip()[:1]
+            file.seek(-min(64, os.path.getsize(path)), os.SEEK_END)
+            last = file.read().rstrip()[-1:]
+    except OSError as error:
+        raise ConfigError(key, f'cannot read {path!r}: {error.strerror}') from error
+    if not first:
+        raise ConfigError(key, f'{path!r} is empty')
+    if path.endswith('.json') and (first, last) not in ((b'{', b'}'), (b'[', b']')):
+        raise ConfigError(key, f'{path!r} is not JSON, or is truncated')
+
+
+@contextmanager
+def explain_empty_data() -> Iterator[None]:
+    """Raise a clear error where mmengine fails to pack the annotations of an empty data set.
+
+    Raises:
+        ConfigError: A data set is empty.
+    """
+    try:
+        yield
+    except ValueError as error:
+        calls = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
+        if '_serialize_data' not in calls:
+            raise
+        split = 'val' if 'build_val_loop' in calls else 'train'
+        raise ConfigError(f'{split}_dataloader.dataset', EMPTY) from error
