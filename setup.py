@@ -9,7 +9,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-# What OpenMMLab's `mim` and configs such as `mmkd::pskd/...` look for in `mmkd/.mim`.
+# OpenMMLab's `mim` and configs such as `mmkd::pskd/...` look for these in `mmkd/.mim`.
 MIM_PAYLOAD = ('configs', 'tools', 'model-index.yml')
 
 
@@ -21,7 +21,7 @@ def version() -> str:
 
 
 def requirements(name: str) -> list:
-    """Return the lines of a file in requirements/, without comments."""
+    """Return the requirements that a file in requirements/ lists."""
     lines = (ROOT / 'requirements' / f'{name}.txt').read_text(encoding='utf-8').splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith('#')]
 
@@ -39,11 +39,11 @@ def link_payload() -> None:
                 link.symlink_to(os.path.relpath(ROOT / name, folder))
     except OSError as error:
         # No links on this file system: mmkd.config() finds the configs in the repository.
-        print(f'mmkd/.mim was not made: {error}', file=sys.stderr)
+        print(f'mmkd/.mim was not created: {error}', file=sys.stderr)
 
 
 class BuildWithPayload(build_py):
-    """Copy the payload into the built package, and leave the source folder as it is."""
+    """Copy the payload into the built package; the source folder stays unchanged."""
 
     def run(self) -> None:
         """Build the package, then add the payload."""
@@ -87,6 +87,7 @@ if __name__ == '__main__':
         license='Apache-2.0',
         packages=find_packages(include=['mmkd', 'mmkd.*']),
         package_data={'mmkd': ['py.typed']},
+        entry_points={'console_scripts': ['mmkd = mmkd.__main__:main']},
         python_requires='>=3.10',
         install_requires=requirements('runtime'),
         extras_require=EXTRAS,

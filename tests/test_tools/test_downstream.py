@@ -98,7 +98,7 @@ def test_train(workspace, installed):
     find = 'import importlib.util as u; print(u.find_spec("mmkd").origin)'
     assert python(workspace.folder, installed, '-c', find).startswith(str(installed))
     starts = dict(
-        det=['-m', 'mmkd', 'train'],
+        det=[str(installed / 'bin/mmkd'), 'train'],
         seg=[str(tools / 'train.py')],
         cls=['-m', 'torch.distributed.run', '--standalone', '-m', 'mmkd', 'train'],
     )
