@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,19 +15,21 @@ from support.helpers import ROOT, build, make_batch
 from torch import nn
 
 from mmkd.methods import Method
+from mmkd.mixers import Mixer
 from mmkd.utils import ConfigError
+from mmkd.utils.loading import build_plain, load_config
 
 METHOD = (ROOT / 'docs' / 'write-a-method.md').read_text()
+MIXER = (ROOT / 'docs' / 'write-a-mixer.md').read_text()
 
 
-def run_blocks(page: str, folder: Path, done: set[str]) -> None:
-    """Run the Python and shell blocks of a page; a block that begins with a file name is a file.
+BLOCK = re.compile(r'```(python|shell)\n(?:# (\w+\.py)\n)?(.*?)```', re.DOTALL)
+# Blocks that begin with a file name.
+FILES = {name: block for _, name, block in BLOCK.findall(METHOD + MIXER) if name}
 
-    Args:
-        page: The text of the page.
-        folder: The working directory; it is on Python's path.
-        done: Blocks that have run in this folder; a page need not repeat them.
-    """
+
+def run_shell(block: str, folder: Path) -> None:
+    """Run a shell block as a user runs it."""
     environment = {
         **os.environ,
         'OMP_NUM_THREADS': '1',
@@ -36,43 +37,49 @@ def run_blocks(page: str, folder: Path, done: set[str]) -> None:
         'PYTHONPATH': str(ROOT),
         'PYTHONWARNINGS': 'ignore',
     }
-    for language, block in re.findall(r'```(python|shell)\n(.*?)```', page, re.DOTALL):
-        name = re.match(r'# (\w+\.py)\n', block)
-        if block in done:
-            continue
-        done.add(block)
-        if name:
-            (folder / name[1]).write_text(block)
-        elif language == 'python':
-            exec(compile(block, 'block', 'exec'), {})
-        else:
-            ran = subprocess.run(
-                ['bash', '-ec', block], cwd=folder, env=environment, capture_output=True, text=True
-            )
-            assert ran.returncode == 0, block + (ran.stdout + ran.stderr)[-3000:]
+    command = ['bash', '-ec', block]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, block + (done.stdout + done.stderr)[-3000:]
 
 
-def lines_of(file: Path) -> list[str]:
-    """Return the lines of a file that are not blank."""
-    return [line for line in file.read_text().splitlines() if line.strip()]
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """Enter a folder with the files of both pages, from which Python imports."""
+    for name, block in FILES.items():
+        (tmp_path / name).write_text(block)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
 
 
-@pytest.fixture(scope='module')
-def project(tmp_path_factory) -> Iterator[Path]:
-    """Return a folder in which the pages were followed."""
-    folder = tmp_path_factory.mktemp('project')
-    done: set[str] = set()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.syspath_prepend(folder)
-        run_blocks(METHOD, folder, done)
-        yield folder
+@pytest.fixture
+def untrained(project) -> None:
+    """Save a teacher where the configs expect it."""
+    teacher = load_config('mmkd::teachers/resnet_r18-w32_shapes-cls.py', 'config')[0]
+    (project / 'work_dirs/teacher').mkdir(parents=True)
+    state = build_plain(teacher, 'config').state_dict()
+    torch.save(dict(meta={}, state_dict=state), 'work_dirs/teacher/epoch_1.pth')
 
 
 @pytest.mark.slow
-def test_write_a_method(project):
-    assert len(lines_of(project / 'my_method.py')) <= 25
+def test_every_block_runs(project):
+    """Both pages, in order; blocks that both have run once."""
+    done: set[str] = set()
+    for language, name, block in BLOCK.findall(METHOD + MIXER):
+        if name or block in done:
+            continue
+        done.add(block)
+        if language == 'shell':
+            run_shell(block, project)
+        else:
+            exec(compile(block, 'block', 'exec'), {})
     assert (project / 'work_dirs/cosine/epoch_1.pth').is_file()
+    assert (project / 'work_dirs/stripes/epoch_1.pth').is_file()
+
+
+@pytest.mark.parametrize('name', ['my_method.py', 'my_mixer.py'])
+def test_fits_in_25_lines(name):
+    assert len([line for line in FILES[name].splitlines() if line.strip()]) <= 25
 
 
 class Mistaken(Method):
@@ -140,9 +147,8 @@ METHOD_MISTAKES = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('mistake', METHOD_MISTAKES, ids=str)
-def test_mistakes_of_a_method(project, mistake):
+def test_mistakes_of_a_method(untrained, mistake):
     cfg = Config.fromfile('cosine.py')
     method = cfg.model.distill.methods.cosine
     method.update(mistake)
@@ -150,6 +156,56 @@ def test_mistakes_of_a_method(project, mistake):
         method.pop('gamma')
     error = failure(cfg)
     assert f'| `{error}` |' in METHOD, error
+
+
+class MixerWithoutSuper(Mixer):
+    def __init__(self, **kwargs):
+        self.scale = nn.Parameter(torch.ones(()))
+
+
+class StartsElsewhere(Mixer):
+    def draw(self, batch, size, generator):
+        own = torch.arange(batch)
+        return [((own + 1) % batch, torch.tensor(0.5)), (own, torch.tensor(0.5))]
+
+
+class SumsToTwo(Mixer):
+    def draw(self, batch, size, generator):
+        own = torch.arange(batch)
+        return [(own, torch.tensor(1.0)), ((own + 1) % batch, torch.tensor(1.0))]
+
+
+class WeighsImages(Mixer):
+    def draw(self, batch, size, generator):
+        own, half = torch.arange(batch), torch.full((batch,), 0.5)
+        return [(own, half), ((own + 1) % batch, half)]
+
+
+class TooSmall(Mixer):
+    def check(self, size):
+        raise ConfigError('rows', f'images of {size[0]} rows are too small')
+
+
+MIXER_MISTAKES = [
+    dict(rows=0),
+    dict(row=4),
+    dict(type=MixerWithoutSuper),
+    dict(type=StartsElsewhere),
+    dict(type=SumsToTwo),
+    dict(type=WeighsImages),
+    dict(type=TooSmall),
+]
+
+
+@pytest.mark.parametrize('mistake', MIXER_MISTAKES, ids=str)
+def test_mistakes_of_a_mixer(untrained, mistake):
+    cfg = Config.fromfile('stripes.py')
+    mixer = cfg.model.distill.mixer
+    mixer.update(mistake, prob=1.0)
+    if 'type' in mistake:
+        mixer.pop('rows')
+    error = failure(cfg)
+    assert f'| `{error}` |' in MIXER, error
 
 
 def failure(cfg: Config) -> str:

@@ -184,8 +184,16 @@ def check_draw(drawn: Any, batch: int) -> None:
     """Check the first draw of a mixer.
 
     Raises:
-        ConfigError: The first source is not the image itself, or the weights do not sum to one.
+        ConfigError: The first source is not the image itself, a weight is no mask, or the weights
+            do not sum to one.
     """
+    for _, weight in drawn:
+        if weight.ndim not in (0, 4):
+            raise ConfigError(
+                '',
+                'a weight that draw() returns must broadcast to (N, 1, H, W), got shape '
+                f'{tuple(weight.shape)}',
+            )
     first = drawn[0][0]
     if not torch.equal(first, torch.arange(batch)):
         raise ConfigError(
