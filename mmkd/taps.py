@@ -14,7 +14,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from mmkd.utils import ConfigError, did_you_mean
+from mmkd.utils import ConfigError, config_key, did_you_mean, one_of
 
 # A tap as configs write it: a module path, a dict, or a list of either.
 TapConfig = str | Mapping[str, Any] | Sequence[Any]
@@ -64,22 +64,22 @@ class Tap:
             config = dict(module=config)
         if isinstance(config, Mapping):
             config = dict(config)
-            unknown = set(config) - {'module', 'source', 'levels', 'tokens', 'clone', 'model'}
+            unknown = set(config) - set(cls.__dataclass_fields__)
             if unknown or not isinstance(config.get('module'), str):
                 raise ConfigError(
                     key,
-                    'a tap is a module path or dict(module=…, source=…, levels=…, '
-                    f'tokens=…, clone=…), not {config}',
+                    'a tap must be a module path or dict(module=…, source=…, levels=…, tokens=…, '
+                    f'clone=…), got {config}',
                 )
-            if config.get('source', 'output') not in ('output', 'input'):
-                raise ConfigError(f'{key}.source', "use 'output' or 'input'")
+            with config_key(key):
+                one_of(('output', 'input'), source=config.get('source', 'output'))
             model, _, module = config['module'].rpartition(':')
             config.update(module=module, model=config.get('model', model))
             config['levels'] = parse_levels(config.get('levels', levels), key)
             return (cls(**config),)
         if isinstance(config, Sequence):
             return tuple(tap for item in config for tap in cls.parse(item, levels, key))
-        raise ConfigError(key, f'a tap is a module path, a dict or a list, not {config!r}')
+        raise ConfigError(key, f'a tap must be a module path, a dict or a list, got {config!r}')
 
     def __str__(self) -> str:
         name = f'{self.model}:{self.module}' if self.model else self.module
@@ -87,16 +87,16 @@ class Tap:
 
 
 def parse_levels(levels: Any, key: str) -> tuple[int, ...] | None:
-    """Check level indices.
+    """Return level indices as a tuple.
 
     Raises:
-        ConfigError: They are no list of whole numbers, or it is empty.
+        ConfigError: They are not a list of integers, or it is empty.
     """
     if levels is None:
         return None
     whole = isinstance(levels, (list, tuple)) and all(type(level) is int for level in levels)
     if not whole or not levels:
-        raise ConfigError(key, f'levels are whole numbers such as (0, 1, 2), not {levels!r}')
+        raise ConfigError(key, f'levels must be integers such as (0, 1, 2), got {levels!r}')
     return tuple(levels)
 
 
@@ -106,21 +106,17 @@ def resolve(model: nn.Module, tap: Tap, key: str) -> nn.Module:
     Raises:
         ConfigError: There is no such module, or it is a container that is never called.
     """
-    modules = dict(model.named_modules())
-    modules = {k: m for k, m in modules.items() if not k.startswith('distiller')}
+    modules = {k: m for k, m in model.named_modules() if k and not k.startswith('distiller')}
     module = modules.get(tap.module)
-    if module is None or not tap.module:
-        raise ConfigError(
-            key,
-            f'{type(model).__name__} has no module {tap.module!r}'
-            f'{did_you_mean(tap.module, [k for k in modules if k])}',
-        )
+    if module is None:
+        near = did_you_mean(tap.module, modules)
+        raise ConfigError(key, f'{type(model).__name__} has no module {tap.module!r}{near}')
     if isinstance(module, (nn.ModuleList, nn.ModuleDict)):
         inside = [f'{tap.module}.{name}' for name, _ in module.named_children()]
         raise ConfigError(
             key,
-            f'{tap.module!r} is a container ({type(module).__name__}): it is never called, so '
-            f'nothing can be read from it; tap what is inside: {", ".join(inside[:6])}',
+            f'{tap.module!r} is a container ({type(module).__name__}) and is never called; tap a '
+            f'module inside: {", ".join(inside[:6])}',
         )
     return module
 
@@ -142,7 +138,7 @@ class TapReader:
         for tap, key in taps.items():
             resolve(model, tap, key)
         self.taps = dict(taps)
-        # Calls of each tap in one forward pass, measured by the probe; None until then.
+        #: Calls of each tap in one forward pass; None before the first one.
         self.calls: dict[Tap, int] | None = None
         self._records: dict[Tap, list[Tensor]] = {}
         self._versions: dict[Tap, list[int]] = {}
@@ -164,10 +160,9 @@ class TapReader:
             model: The model, with the modules that were checked at build time.
             inputs: Batch (N, C, H, W).
             data_samples: N data samples.
-            run: Called with inputs and samples in place of ``model(…, mode='tensor')``. Defaults
-                to None.
-            stop: End the pass as soon as all taps have been called as often as in the first one;
-                the output is None then. Defaults to False.
+            run: Called with both instead of ``model(…, mode='tensor')``. Defaults to None.
+            stop: End the pass after the last call of a tap; the output is None then. Defaults to
+                False.
 
         Raises:
             ConfigError: A tap was not called or yielded no tensor, a level is out of range, a
@@ -178,8 +173,6 @@ class TapReader:
         output = None
         with self._hooks(model, stop), suppress(DeepestTapReached):
             output = run(inputs, data_samples)
-        if self.calls is None:
-            self._measure()
         return output, self._take()
 
     @contextmanager
@@ -217,23 +210,19 @@ class TapReader:
 
         return hook
 
-    def _measure(self) -> None:
-        """Take the calls of the last pass as those of every pass to come."""
+    def _take(self) -> dict[Tap, list[Tensor]]:
+        """Return the tensors of the last pass and release them."""
+        taken = {}
+        first = self.calls is None
         for tap, key in self.taps.items():
-            if not self._records[tap]:
+            tensors = self._records[tap]
+            if first and not tensors:
                 what = 'is not called' if not self._fired[tap] else 'yields no tensor'
                 raise ConfigError(
                     key,
                     f'{tap.module!r} {what} in the forward pass, so it cannot be distilled; '
                     'tools/list_taps.py lists the modules that are called, with shapes',
                 )
-        self.calls = dict(self._fired)
-
-    def _take(self) -> dict[Tap, list[Tensor]]:
-        """Return the tensors of the last pass and release them."""
-        taken = {}
-        for tap, key in self.taps.items():
-            tensors = self._records[tap]
             if self.calls is not None and self._fired[tap] != self.calls[tap]:
                 raise RuntimeError(
                     f'{key}: {tap.module!r} was called {self._fired[tap]} times in this step and '
@@ -256,6 +245,7 @@ class TapReader:
                     )
             kept = [tensors[level] for level in picked]
             taken[tap] = [tokens_to_map(t, key) for t in kept] if tap.tokens else kept
+        self.calls = dict(self._fired)
         self._records, self._versions = {}, {}
         return taken
 
@@ -275,34 +265,25 @@ def flatten(value: Any) -> Iterator[Tensor]:
 def tokens_to_map(tokens: Tensor, key: str) -> Tensor:
     """Turn tokens (N, H·W + E, C) into a map (N, C, H, W), H = W, dropping E ≤ 2 leading tokens.
 
-    Tensors that are maps already are returned as they are.
+    Maps are returned as they are.
 
     Raises:
         ConfigError: The number of tokens is no square plus 0, 1 or 2 class tokens.
     """
     if tokens.ndim == 4:
         return tokens
-    if tokens.ndim == 3:
-        length = tokens.shape[1]
-        for extra in (0, 1, 2):
-            side = round(max(length - extra, 0) ** 0.5)
-            if side * side == length - extra and side:
-                kept = tokens[:, extra:].transpose(1, 2)  # (N, C, H·W)
-                return kept.reshape(tokens.shape[0], tokens.shape[2], side, side)
+    for extra in (0, 1, 2) if tokens.ndim == 3 else ():
+        cells = tokens.shape[1] - extra
+        side = round(max(cells, 0) ** 0.5)
+        if side and side * side == cells:
+            return tokens[:, extra:].transpose(1, 2).unflatten(2, (side, side))
     raise ConfigError(key, f'tokens of shape {tuple(tokens.shape)} do not form a square map')
 
 
-def as_fp32(tensors: Mapping[Tap, list[Tensor]]) -> dict[Tap, list[Tensor]]:
-    """Convert every tensor of a reading to fp32, with its graph."""
-    return {tap: [t.float() for t in kept] for tap, kept in tensors.items()}
-
-
-def detached(tensors: Mapping[Tap, list[Tensor]]) -> dict[Tap, list[Tensor]]:
-    """Detach every tensor of a reading, in fp32."""
-    return {
-        tap: [t.detach().float() if torch.is_floating_point(t) else t for t in kept]
-        for tap, kept in tensors.items()
-    }
+def as_fp32(tensors: Mapping[Tap, list[Tensor]], detach: bool = False) -> dict[Tap, list[Tensor]]:
+    """Convert every tensor of a reading to fp32, with its graph or detached."""
+    convert = (lambda t: t.detach().float()) if detach else Tensor.float
+    return {tap: [convert(t) for t in kept] for tap, kept in tensors.items()}
 
 
 def probe_batch(model: nn.Module, size: tuple[int, int]) -> tuple[Tensor, list[Any]]:
@@ -320,10 +301,9 @@ def probe_batch(model: nn.Module, size: tuple[int, int]) -> tuple[Tensor, list[A
 def run_probe(
     model: nn.Module, reader: TapReader, inputs: Tensor, samples: list[Any]
 ) -> dict[Tap, list[Tensor]]:
-    """Run a copy of a model on a probe batch and return what the taps yield.
+    """Run a copy of a model on a probe batch and return the tapped tensors.
 
-    A copy, because SyncBN does not run on a CPU and the student's own statistics and modes must
-    not change.
+    SyncBN does not run on a CPU, and the student's own statistics and modes must not change.
     """
     twin = revert_sync_batchnorm(copy.deepcopy(model)).eval()
     return reader.read(twin, inputs, samples)[1]

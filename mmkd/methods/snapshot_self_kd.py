@@ -14,7 +14,7 @@ from mmkd.methods.base import Tensors, all_taps, gather
 from mmkd.methods.logit_kd import LogitKD
 from mmkd.methods.schedule import progressive
 from mmkd.registry import MODELS
-from mmkd.taps import TapReader, detached
+from mmkd.taps import TapReader, as_fp32
 from mmkd.utils import ConfigError
 from mmkd.view import View
 
@@ -127,7 +127,7 @@ class SnapshotSelfKD(LogitKD):
         assert self._reader is not None
         model = self._snapshot[0]
         _, found = self._reader.read(model, view.teacher_inputs, view.teacher_samples, stop=True)
-        return gather(self.student_taps, detached(found))
+        return gather(self.student_taps, as_fp32(found, detach=True))
 
     def forward(self, student: list[Tensor], teacher: Any, view: View) -> dict[str, Tensor]:
         """Return ``kd``, α_t times the divergence; 0 in the first epoch."""

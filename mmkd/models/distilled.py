@@ -8,13 +8,14 @@ from typing import Any
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from torch import nn
 
-from mmkd.models.distiller import ARGUMENTS, KEY, Distiller
+from mmkd.models.distiller import ARGUMENTS, Distiller
+from mmkd.models.teacher import KEY
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError, did_you_mean, isolated_rng
 
 
 class DistilledMixin:
-    """What a distilled student does differently from its own class: two methods."""
+    """The two methods in which a distilled student differs from its own class."""
 
     distiller: Distiller
 
@@ -28,10 +29,10 @@ class DistilledMixin:
         return self.distiller.step(self, super().loss, inputs, data_samples)  # type: ignore
 
     def init_weights(self) -> None:
-        """Initialise the student as always, then copy what it inherits.
+        """Initialize the student, then copy the parts that it inherits.
 
-        The distiller is out of sight meanwhile: a recursive initialisation must not reach its
-        adapters, nor draw random numbers for them.
+        The distiller is removed meanwhile: a recursive initialization must not reach its adapters,
+        nor draw random numbers for them.
         """
         distiller = self._modules.pop('distiller')  # type: ignore[attr-defined]
         try:
@@ -54,12 +55,12 @@ def build_distilled(
         **config: The student's own config.
 
     Returns:
-        The student. Its class is a subclass of its own that distils in ``loss()``; it has a child
+        The student. Its class is a subclass of its own that distills in ``loss()``; it has a child
         module ``distiller`` and otherwise the same parameters, the same state dict and the same
         predictions.
 
     Raises:
-        ConfigError: Something in ``distill`` cannot work.
+        ConfigError: A value in ``distill`` is invalid.
     """
     model = MMENGINE_MODELS.build(dict(type=student, **config))
     if distill is None:
@@ -71,7 +72,7 @@ def distilled(model: nn.Module, **distill: Any) -> nn.Module:
     """Extend a built student in place; see :func:`build_distilled`.
 
     Raises:
-        ConfigError: An argument is unknown or cannot work, or the model has no ``loss``.
+        ConfigError: An argument is unknown or invalid, or the model has no ``loss``.
     """
     for name in distill:
         if name not in ARGUMENTS:
@@ -82,6 +83,7 @@ def distilled(model: nn.Module, **distill: Any) -> nn.Module:
         )
     with isolated_rng():
         model.distiller = Distiller(model, **distill)
+    model.distiller._register_state_dict_hook(hide_entries)
     cls = type(model)
     model.__class__ = type(
         f'Distilled{cls.__name__}', (DistilledMixin, cls), {'__module__': cls.__module__}
@@ -95,3 +97,17 @@ def plain(model: nn.Module) -> nn.Module:
         model.__class__ = type(model).__mro__[2]
         del model.distiller
     return model
+
+
+def hide_entries(module: nn.Module, state_dict: Any, prefix: str, metadata: Any) -> None:
+    """Remove the distiller's entries from the state dict of a model that contains it.
+
+    A state-dict hook, because mmengine's own ``get_state_dict`` calls hooks and not overrides.
+    """
+    if not prefix:  # the distiller's own state dict, for resuming
+        return
+    for name in [k for k in state_dict if k.startswith(prefix)]:
+        del state_dict[name]
+    known = getattr(state_dict, '_metadata', {})
+    for name in [k for k in known if k == prefix[:-1] or k.startswith(prefix)]:
+        del known[name]

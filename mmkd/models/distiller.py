@@ -12,14 +12,14 @@ from mmkd.methods.base import Method, all_taps
 from mmkd.methods.plugins import build_method
 from mmkd.mixers.base import Mixer
 from mmkd.models.first_step import FirstStep
-from mmkd.models.inherit import inheritable
+from mmkd.models.inherit import copy_parts, inheritable
 from mmkd.models.nonfinite import NonFiniteGuard
 from mmkd.models.normalization import Renormalizer
 from mmkd.models.speed import TeacherStream
 from mmkd.models.step import Step
 from mmkd.models.teacher import KEY, build_teachers, unknown_teacher
 from mmkd.registry import build
-from mmkd.taps import Tap, TapReader, as_fp32, detached, probe_batch, run_probe
+from mmkd.taps import Tap, TapReader, as_fp32, probe_batch, run_probe
 from mmkd.utils import ConfigError, config_key, progress
 from mmkd.view import View
 
@@ -89,7 +89,6 @@ class Distiller(nn.Module):
             with config_key(f'{KEY}.mixer'):
                 self.mixer.build(student, self.teachers, self.probe_size)
         self._unchecked = set(self.methods)  # methods that have not taken their first step
-        self._register_state_dict_hook(hide_entries)
 
     def _check_mixer(self, student: nn.Module) -> None:
         """Check that the mixer fits the student's head and every method."""
@@ -243,14 +242,14 @@ class Distiller(nn.Module):
         """Run the teachers that the methods read, some of them on a stream of their own."""
         features: dict[Tap, list[Tensor]] = {}
         names = {tap.model for m in active.values() for tap, _ in all_taps(m.teacher_taps, '')}
-        for name in names:
+        for name in sorted(names):
             teacher = self.teachers[name]
             features.update(self._stream.run(teacher, view.teacher_inputs, view.teacher_samples))
         return features
 
     @torch.no_grad()
     def visualize(self, student: nn.Module, inputs: Tensor, data_samples: Any) -> None:
-        """Give the recorder a step of unlabelled images, without training.
+        """Give the recorder a step of unlabeled images, without training.
 
         Args:
             student: The student, in evaluation mode.
@@ -263,7 +262,8 @@ class Distiller(nn.Module):
         teacher_features = self._run_teachers(methods, view)
         self._stream.join()
         _, student_features = self.reader.read(student, inputs, data_samples)
-        self.recorder(Step(view, {}, detached(student_features), teacher_features), methods)
+        student_features = as_fp32(student_features, detach=True)
+        self.recorder(Step(view, {}, student_features, teacher_features), methods)
 
     def _zero_losses(self, active: Mapping[str, Method]) -> dict[str, Tensor]:
         """Return zeros that keep the parameters of skipped methods in the graph, for DDP."""
@@ -275,15 +275,9 @@ class Distiller(nn.Module):
     @torch.no_grad()
     def inherit_weights(self, student: nn.Module) -> None:
         """Copy the parts named by ``inherit`` from the (first) teacher, once."""
-        state = student.state_dict()
-        for part, entries in self._inheritable.items():
-            for name, value in entries.items():
-                state[name].copy_(value)
-            if self.first_step is not None:
-                whole = sum(name.startswith(part + '.') for name in state)
-                self.first_step.notes.append(
-                    f'inherited {len(entries)} of {whole} entries of {part} from the teacher'
-                )
+        notes = copy_parts(student, self._inheritable)
+        if self.first_step is not None:
+            self.first_step.notes += notes
         self._inheritable = {}  # or the teacher's fp32 weights would stay in memory
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
@@ -302,17 +296,3 @@ class Distiller(nn.Module):
             for name, value in self.state_dict().items():
                 state_dict.setdefault(prefix + name, value)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def hide_entries(module: nn.Module, state_dict: Any, prefix: str, metadata: Any) -> None:
-    """Remove the distiller's entries from the state dict of a model that contains it.
-
-    A state-dict hook, because mmengine's own ``get_state_dict`` calls hooks and not overrides.
-    """
-    if not prefix:  # the distiller's own state dict, for resuming
-        return
-    for name in [k for k in state_dict if k.startswith(prefix)]:
-        del state_dict[name]
-    known = getattr(state_dict, '_metadata', {})
-    for name in [k for k in known if k == prefix[:-1] or k.startswith(prefix)]:
-        del known[name]

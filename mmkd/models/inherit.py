@@ -1,4 +1,4 @@
-"""What a student copies from its teacher before training."""
+"""Parts of the teacher that the student starts from."""
 
 from __future__ import annotations
 
@@ -46,3 +46,20 @@ def inheritable(
             )
         found[part] = fitting
     return found
+
+
+def copy_parts(student: nn.Module, parts: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
+    """Copy entries into the student, in place, and return a line for every part.
+
+    Args:
+        student: The student.
+        parts: What :func:`inheritable` returned.
+    """
+    state = student.state_dict()
+    notes = []
+    for part, entries in parts.items():
+        for name, value in entries.items():
+            state[name].copy_(value)
+        whole = sum(name.startswith(part + '.') for name in state)
+        notes.append(f'inherited {len(entries)} of {whole} entries of {part} from the teacher')
+    return notes

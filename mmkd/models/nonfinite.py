@@ -97,7 +97,7 @@ class NonFiniteGuard:
         if not step.terms:
             return None
         finite = torch.stack([value.detach().float() for value in step.terms.values()]).isfinite()
-        if self.policy == 'stop' and finite.is_cuda:
+        if self.policy == 'stop' and reads_later(finite):
             self._evidence.append(Evidence.of(step, methods).to_host())
             while self._evidence and self._evidence[0].ready():
                 self._raise_if_bad(self._evidence.popleft())
@@ -149,14 +149,14 @@ class NonFiniteGuard:
 
 @dataclass
 class Evidence:
-    """What a message about a step needs: a few numbers for each loss and tapped tensor.
+    """The few numbers of a step that a message needs.
 
     Args:
         iteration: The iteration.
         terms: Values by method and term.
         own: The student's own losses.
-        rows: Method, side, name, shape and largest absolute value of each row of every tensor
-            that a method reads.
+        rows: Of every tensor that a method reads: method, side, description, and the largest
+            absolute value of each row.
         images: Names of the images of both sides.
         event: Set on CUDA when the numbers have reached the host. Defaults to None.
     """
@@ -164,7 +164,7 @@ class Evidence:
     iteration: int
     terms: dict[tuple[str, str], Tensor]
     own: dict[str, Tensor]
-    rows: list[tuple[str, str, str, tuple[int, ...], Tensor]]
+    rows: list[tuple[str, str, str, Tensor]]
     images: dict[str, list[str]]
     event: Any = None
 
@@ -172,29 +172,23 @@ class Evidence:
     @torch.no_grad()
     def of(cls, step: Step, methods: Mapping[str, Method]) -> Evidence:
         """Collect the evidence of a step on its device, without waiting for it."""
-        own = {
-            name: torch.stack([v.detach().float().mean() for v in flatten(value)]).sum()
-            for name, value in step.losses.items()
-            if 'loss' in name
-        }
         rows = []
         for name, method in methods.items():
-            sides = (('student', method.student_taps, step.student),)
-            sides += (('teacher', method.teacher_taps, step.teacher),)  # type: ignore[assignment]
-            for side, taps, tensors in sides:
+            sides = dict(student=(method.student_taps, step.student))
+            sides['teacher'] = (method.teacher_taps, step.teacher)
+            for side, (taps, tensors) in sides.items():
                 for tap, _ in all_taps(taps, ''):
                     for place, tensor in enumerate(tensors[tap]):
                         level = tap.levels[place] if tap.levels else place
-                        what = f'{side} {tap}, level {level}'
-                        rows.append((name, side, what, tuple(tensor.shape), largest(tensor)))
-        view = step.view
-        images = dict(student=view.data_samples, teacher=view.teacher_samples)
+                        what = f'{side} {tap}, level {level} {tuple(tensor.shape)}'
+                        rows.append((name, side, what, largest(tensor)))
+        samples = dict(student=step.view.data_samples, teacher=step.view.teacher_samples)
         return cls(
             iteration=progress()[0],
             terms={key: v.detach().float() for key, v in step.terms.items() if key[0] in methods},
-            own=own,
+            own={k: mean_loss(v) for k, v in step.losses.items() if 'loss' in k},
             rows=rows,
-            images={side: [image_name(s) for s in batch or []] for side, batch in images.items()},
+            images={side: [image_name(s) for s in batch or []] for side, batch in samples.items()},
         )
 
     def to_host(self) -> Evidence:
@@ -210,58 +204,64 @@ class Evidence:
         """Whether the numbers have reached the host."""
         return self.event is None or self.event.query()
 
-    def faulty(self) -> bool:
-        """Whether a loss is not finite."""
-        return any(not bool(value.isfinite()) for value in self.terms.values())
+    def faulty(self) -> list[tuple[str, str]]:
+        """Return method and term of every loss that is not finite."""
+        return [key for key, value in self.terms.items() if not bool(value.isfinite())]
 
     def describe(self) -> str:
         """Return which losses are not finite, and in which level and image it began."""
+        faulty = self.faulty()
         lines = [
-            f'model.distill.methods.{name}: its loss {term} is {float(value)} in iteration '
-            f'{self.iteration}'
-            for (name, term), value in self.terms.items()
-            if not bool(value.isfinite())
-        ]
-        faulty = {name for (name, _), value in self.terms.items() if not bool(value.isfinite())}
-        if not lines:
-            lines = [f'another rank has a loss that is not finite in iteration {self.iteration}']
-        for name in sorted(faulty):
+            f'model.distill.methods.{name}: its loss {term} is {float(self.terms[name, term])} in '
+            f'iteration {self.iteration}'
+            for name, term in faulty
+        ] or [f'another rank has a loss that is not finite in iteration {self.iteration}']
+        for name in sorted({name for name, _ in faulty}):
             rows = [row for row in self.rows if row[0] == name]
             found = [self._describe_row(row) for row in rows if not bool(row[-1].isfinite().all())]
-            top = max((float(row[-1].max()) for row in rows if row[-1].numel()), default=0.0)
-            images = ', '.join(self.images['student'][:NAMED]) or 'unknown'
+            top = max((float(row[-1].max()) for row in rows), default=0.0)
             lines += found or [
                 f'  everything that {name} reads is finite, at most {top:.3g}: the loss itself '
                 'overflows or divides by zero',
-                f'  images: {images}',
+                f'  images: {", ".join(self.images["student"][:NAMED]) or "unknown"}',
             ]
         bad = [f'{k} is {float(v)}' for k, v in self.own.items() if not bool(v.isfinite())]
         if bad:
             lines.append(f"  the student's own loss is not finite either: {', '.join(bad)}")
         return '\n'.join(lines)
 
-    def _describe_row(self, row: tuple[str, str, str, tuple[int, ...], Tensor]) -> str:
-        _, side, what, shape, values = row
-        bad = (~values.isfinite()).nonzero().flatten().tolist()
-        line = f'  {what} {shape}: {"nan" if bool(values.isnan().any()) else "inf"}'
+    def _describe_row(self, row: tuple[str, str, str, Tensor]) -> str:
+        _, side, what, values = row
+        line = f'  {what}: {"nan" if bool(values.isnan().any()) else "inf"}'
         names = self.images[side]
-        if shape and len(names) == shape[0]:
+        if len(names) == len(values):
+            bad = (~values.isfinite()).nonzero().flatten().tolist()
             more = f' and {len(bad) - NAMED} more' if len(bad) > NAMED else ''
             line += f' in {", ".join(names[i] for i in bad[:NAMED])}{more}'
         return line
 
 
+def mean_loss(value: Any) -> Tensor:
+    """Return the sum of the means of nested losses."""
+    return torch.stack([v.detach().float().mean() for v in flatten(value)]).sum()
+
+
 def largest(tensor: Tensor) -> Tensor:
     """Return the largest absolute value of every row (N,); NaN where there is one."""
     if not tensor.numel():
-        return tensor.new_zeros(len(tensor) if tensor.ndim else 1)
-    low, high = torch.aminmax(tensor.detach().reshape(len(tensor) if tensor.ndim else 1, -1), dim=1)
+        return tensor.new_zeros(1)
+    low, high = torch.aminmax(tensor.detach().flatten(1), dim=1)
     return torch.maximum(-low, high)
 
 
+def reads_later(tensor: Tensor) -> bool:
+    """Whether reading a tensor makes the host wait for the device."""
+    return tensor.is_cuda
+
+
 def copy_to_host(tensor: Tensor) -> Tensor:
-    """Copy a CUDA tensor to pinned memory without waiting for it."""
-    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    """Copy a tensor to the host's memory, pinned for CUDA, without waiting for it."""
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
     return host.copy_(tensor, non_blocking=True)
 
 

@@ -19,16 +19,15 @@ from mmkd.taps import Tap
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 REPEAT = 3  # measured runs of every form
-HOPELESS = 2.0  # a form whose first run takes so many times the best one's is not run again
 
 
 @dataclass(frozen=True)
 class Form:
-    """How a teacher's weights and maps are stored.
+    """Precision and memory format of a teacher's weights and maps.
 
     Args:
         precision: ``'fp32'``, ``'bf16'`` or ``'fp16'``. Defaults to ``'fp32'``.
-        channels_last: Whether the channels of maps are innermost in memory. Defaults to False.
+        channels_last: Whether maps are stored channels last. Defaults to False.
     """
 
     precision: str = 'fp32'
@@ -58,11 +57,11 @@ class Form:
 
 @dataclass
 class Trial:
-    """What a form costs and how far it is off.
+    """Time and error of a form.
 
     Args:
         form: The form.
-        seconds: Median time of a forward pass; that of the only one for a hopeless form.
+        seconds: Median time of a forward pass.
         error: Largest relative error (Euclidean) of a tapped tensor against fp32.
     """
 
@@ -78,45 +77,34 @@ def forms_for(device: torch.device) -> list[Form]:
 
 
 def try_forms(
-    model: nn.Module,
-    run: Callable[[nn.Module, Form], list[Tensor]],
-    device: torch.device,
-    forms: Iterable[Form] | None = None,
+    model: nn.Module, run: Callable[[nn.Module, Form], list[Tensor]], device: torch.device
 ) -> list[Trial]:
-    """Time every form of a model in turns and compare what it yields to fp32.
+    """Time a model in every form and compare its tapped tensors with those of fp32.
 
     Args:
         model: The model in fp32; it is copied, not changed.
-        run: Runs a copy in its form and returns what is read from it, in fp32.
+        run: Runs a copy in its form and returns the tapped tensors, in fp32.
         device: Where the model is.
-        forms: The forms. Defaults to None: those for the device, fp32 first.
     """
-    trials: list[tuple[Trial, nn.Module, list[float]]] = []
+    trials = []
     exact: list[Tensor] = []
-    for form in forms_for(device) if forms is None else forms:
+    for form in forms_for(device):
         twin = copy.deepcopy(model)
         form.apply(twin)
         try:
             found = run(twin, form)  # warms up, and chooses the kernels
-            exact = exact or found
-            trial = Trial(form, timed(run, twin, form, device), largest_error(exact, found))
         except RuntimeError:
             if form.precision == 'fp32':
                 raise
             continue  # no kernel of this precision
-        trials.append((trial, twin, [trial.seconds]))
-    best = min(trial.seconds for trial, _, _ in trials)
-    for _ in range(REPEAT - 1):
-        for trial, twin, seconds in trials:
-            if trial.seconds < HOPELESS * best:
-                seconds.append(timed(run, twin, trial.form, device))
-    for trial, _, seconds in trials:
-        trial.seconds = statistics.median(seconds)
-    return [trial for trial, _, _ in trials]
+        exact = exact or found
+        seconds = [timed(run, twin, form, device) for _ in range(REPEAT)]
+        trials.append(Trial(form, statistics.median(seconds), largest_error(exact, found)))
+    return trials
 
 
 def fastest(trials: list[Trial], max_error: float) -> Trial:
-    """Return the fastest of the trials whose error is small enough; the same in all processes."""
+    """Return the fastest trial with a small enough error; the same in all processes."""
     exact_enough = [trial for trial in trials if trial.error <= max_error]
     chosen = [min(exact_enough, key=lambda trial: trial.seconds)]
     broadcast_object_list(chosen)  # the losses of all processes are averaged

@@ -18,7 +18,7 @@ from mmkd.models.fusion import conv_bn_pairs, fuse_exactly, untapped
 from mmkd.models.normalization import Renormalizer
 from mmkd.models.speed import PRECISIONS, Form, Trial, compile_between, fastest, try_forms
 from mmkd.registry import arguments_of
-from mmkd.taps import Tap, TapReader, detached
+from mmkd.taps import Tap, TapReader, as_fp32
 from mmkd.utils import ConfigError, config_key, did_you_mean, non_negative, one_of
 from mmkd.utils.loading import build_plain, hash_of, load_config, load_strictly
 
@@ -213,7 +213,7 @@ class Teacher:
                 module.train()
         with torch.autocast(inputs.device.type, enabled=False):
             _, found = self.reader.read(model, form.convert(inputs), data_samples, stop=True)
-        features = detached(found)
+        features = as_fp32(found, detach=True)
         self.tapped_bytes = sum(tensor.nbytes for kept in features.values() for tensor in kept)
         return features
 

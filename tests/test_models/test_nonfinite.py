@@ -143,6 +143,41 @@ def test_patience_ends(tmp_path, monkeypatch):
         model(*batch, mode='loss')
 
 
+class Event:
+    """An event of a device that is a step behind the host."""
+
+    def __init__(self):
+        self.polls = 0
+
+    def record(self):
+        pass
+
+    def query(self):
+        self.polls += 1
+        return self.polls > 1
+
+    def synchronize(self):
+        self.polls = 2
+
+
+def test_on_a_device_the_flag_is_read_in_a_later_step(tmp_path, monkeypatch):
+    """And before a checkpoint is written, whatever the device has done by then."""
+    monkeypatch.setattr(nonfinite, 'reads_later', lambda tensor: True)
+    monkeypatch.setattr(torch.cuda, 'Event', Event)
+    big = dict(type='mmkd.Overflows', student='head.fc', at=(1,))
+    model = make_student('cls', **distill_of('cls', tmp_path, big=big))
+    batch = batch_of(model, 'cls')
+    for iteration in range(2):
+        MessageHub.get_current_instance().update_info('iter', iteration)
+        model(*batch, mode='loss')  # without an error, although step 1 is not finite
+    message = r'big is inf in iteration 1\n.*reads is finite'
+    with pytest.raises(NonFiniteError, match=message):
+        copy.deepcopy(model.distiller.guard).flush()
+    MessageHub.get_current_instance().update_info('iter', 2)
+    with pytest.raises(NonFiniteError, match=message):
+        model(*batch, mode='loss')
+
+
 class Watch(Hook):
     """Notes parameters, momenta and buffers after every iteration."""
 
