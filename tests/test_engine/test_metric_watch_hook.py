@@ -16,7 +16,7 @@ VALUES: list[float] = []
 
 @METRICS.register_module(force=True)
 class Scripted(BaseMetric):
-    """Says what the test has written down, one value for each validation."""
+    """Returns the scripted values, one per validation."""
 
     def process(self, data_batch, data_samples):
         self.results.append(0)

@@ -1,4 +1,4 @@
-"""A watch on a metric that fine-tuning must not spoil."""
+"""Guard a metric against degradation during fine-tuning."""
 
 from __future__ import annotations
 
@@ -7,45 +7,42 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from mmkd.registry import HOOKS
-from mmkd.utils import ConfigError, did_you_mean
+from mmkd.utils import ConfigError, config_key, did_you_mean, non_negative, one_of
 
 KEY = 'custom_hooks.MetricWatchHook'
 
 
 @HOOKS.register_module()
 class MetricWatchHook(Hook):
-    """Compare every validation with one before training, and warn or stop where it fell too far.
+    """Compare every validation with one before training; warn or stop if the metric dropped.
 
-    For models that are trained further for something else than their metric, such as a teacher
-    whose mutual information is raised (:class:`~mmkd.methods.mcmi.MCMI`). The first validation is
-    that of the weights of ``load_from``; a resumed run keeps it.
+    For models that are fine-tuned for something else than their metric, such as a teacher whose
+    mutual information is maximized (:class:`~mmkd.methods.mcmi.MCMI`). The reference is the
+    validation of the weights of ``load_from``; a resumed run keeps it. mmengine's
+    EarlyStoppingHook compares with the best value or a fixed threshold instead.
 
     Args:
-        metric: Name of a metric of the validation, of which more is better. Defaults to
-            ``'accuracy/top1'``.
-        max_drop: By how much it may fall, in its own unit. Defaults to 1.0.
+        metric: Name of a validation metric; higher is better. Defaults to ``'accuracy/top1'``.
+        max_drop: Largest drop allowed, in the metric's unit. Defaults to 1.0.
         action: ``'warn'`` in the log, or ``'stop'`` training with an error. Defaults to
             ``'stop'``.
 
     Raises:
-        ConfigError: The metric fell by more than ``max_drop`` and ``action`` is ``'stop'``; there
-            is no validation, or it has no such metric.
+        ConfigError: The metric dropped by more than ``max_drop`` and ``action`` is ``'stop'``;
+            there is no validation, or it has no such metric.
     """
 
     def __init__(
         self, metric: str = 'accuracy/top1', max_drop: float = 1.0, action: str = 'stop'
     ) -> None:
-        if action not in ('warn', 'stop'):
-            raise ConfigError(f'{KEY}.action', f"use 'warn' or 'stop', not {action!r}")
-        if max_drop < 0:
-            raise ConfigError(f'{KEY}.max_drop', f'is not negative, unlike {max_drop}')
         self.metric = metric
-        self.max_drop = max_drop
-        self.action = action
+        with config_key(KEY):
+            self.max_drop = non_negative(max_drop=max_drop)
+            self.action = one_of(('warn', 'stop'), action=action)
         self.reference: float | None = None
 
     def before_train(self, runner: Any) -> None:
-        """Validate what training starts from."""
+        """Validate the initial weights."""
         name = f'watched {self.metric}'
         self.reference = runner.message_hub.get_info(name)
         if self.reference is not None:  # a resumed run
@@ -56,8 +53,8 @@ class MetricWatchHook(Hook):
         runner.message_hub.update_info(name, self.reference)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, Any] | None = None) -> None:
-        """Compare."""
-        if self.reference is None:  # this is the first one
+        """Compare with the reference."""
+        if self.reference is None:  # this is the first validation
             return
         value = self.value(metrics or {})
         if self.reference - value <= self.max_drop:
@@ -74,9 +71,9 @@ class MetricWatchHook(Hook):
         """Return the watched metric.
 
         Raises:
-            ConfigError: There is none of this name.
+            ConfigError: There is no such metric.
         """
         if self.metric not in metrics:
             near = did_you_mean(self.metric, metrics)
-            raise ConfigError(f'{KEY}.metric', f'val yields no {self.metric!r}{near}')
+            raise ConfigError(f'{KEY}.metric', f'validation has no {self.metric!r}{near}')
         return float(metrics[self.metric])

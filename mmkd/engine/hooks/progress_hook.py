@@ -1,10 +1,9 @@
-"""A progress bar for people who watch a training run."""
+"""Progress bars on the console."""
 
 from __future__ import annotations
 
 import logging
 import os
-import time
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -15,21 +14,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mmkd.registry import HOOKS
 
 REFRESH = 0.2  # seconds between two drawings
-PLAIN_STEPS = 5  # lines for a whole run where the output is no terminal
+LINES = 5  # of a whole run if the output is not a terminal
+SUFFIX = dict(train='', val=': validation', test=': test')
 
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Show one bar for training and one for each evaluation, instead of the log.
+    """Show a bar for training and one for evaluation instead of the log.
 
-    The whole log is in the work directory as always. Where the output is no terminal, a few plain
-    lines stand in for the bar.
+    The work directory still has the full log. If the output is not a terminal, training prints a
+    few plain lines.
 
     Args:
-        title: What is trained, in front of the bar. Defaults to ``'train'``.
-        quiet: Keep everything below warnings off the console. Defaults to True.
-        fd: File descriptor to draw on, for a process whose standard output is a file. Defaults to
-            None, standard output.
+        title: Name of the run, in front of the bars. Defaults to ``'train'``.
+        quiet: Keep messages below warnings off the console. Defaults to True.
+        fd: File descriptor to draw on, if standard output is redirected. Defaults to None,
+            standard output.
     """
 
     priority = 'VERY_LOW'
@@ -38,107 +38,69 @@ class ProgressHook(Hook):
         self.title = title
         self.quiet = quiet
         self.fd = fd
-        self.console: Console | None = None
         self.progress: Progress | None = None
-        self._total = self._lines = self._max_iters = 0
-        self._at = self._started = 0.0
+        self._bars: dict[str, Any] = {}
+        self._drawn = 0.0
 
     def before_run(self, runner: Any) -> None:
-        """Quieten the console."""
-        if not is_main_process() or self.console is not None:
+        """Quiet the console; prepare the bars."""
+        if not is_main_process() or self.progress is not None:
             return
-        if self.quiet:
-            for handler in runner.logger.handlers:
-                is_file = isinstance(handler, logging.FileHandler)
-                if isinstance(handler, logging.StreamHandler) and not is_file:
-                    handler.setLevel(logging.WARNING)
+        for handler in runner.logger.handlers if self.quiet else ():
+            is_file = isinstance(handler, logging.FileHandler)
+            if isinstance(handler, logging.StreamHandler) and not is_file:
+                handler.setLevel(logging.WARNING)
         stream = None if self.fd is None else os.fdopen(os.dup(self.fd), 'w')
-        self.console = Console(file=stream)
-
-    def before_train(self, runner: Any) -> None:
-        """Start the bar, where a resumed run goes on."""
-        self._max_iters = runner.max_iters
-        self._begin(self.title, self._max_iters, runner.iter)
-
-    def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Advance the bar; the loss is read only when it is drawn."""
-        self._advance(runner.iter + 1, outputs)
-
-    def after_train(self, runner: Any) -> None:
-        """Leave the finished bar."""
-        self._end()
-
-    def before_val_epoch(self, runner: Any) -> None:
-        """Start a bar below that of training, if there is one."""
-        self._begin(f'{self.title}: validation', len(runner.val_dataloader))
-
-    def before_test_epoch(self, runner: Any) -> None:
-        """Start a bar."""
-        self._begin(f'{self.title}: test', len(runner.test_dataloader))
-
-    def after_val_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Advance the bar."""
-        self._advance(batch_idx + 1)
-
-    after_test_iter = after_val_iter
-
-    def after_val_epoch(self, runner: Any, metrics: Any = None) -> None:
-        """End the bar."""
-        self._end()
-
-    after_test_epoch = after_val_epoch
-
-    def _begin(self, title: str, total: int, completed: int = 0) -> None:
-        if self.console is None:
-            return
-        self._end()  # a validation in the middle of training replaces its bar
-        self._total, self._at = total, 0.0
-        self._lines = completed * PLAIN_STEPS // max(total, 1)
-        if not completed:
-            self._started = time.monotonic()
+        console = Console(file=stream)
+        self._bars = {}
         self.progress = Progress(
             TextColumn('{task.description:<22}'),
             BarColumn(bar_width=36),
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn('{task.fields[loss]}'),
-            console=self.console,
-            # No refreshing thread: data loaders fork this process.
-            auto_refresh=False,
-            disable=not self.console.is_terminal,
+            console=console,
+            auto_refresh=False,  # no thread: data loaders fork this process
+            disable=not console.is_terminal,
         )
-        self.progress.add_task(title, total=total, completed=completed, loss='')
         self.progress.start()
 
-    def _advance(self, completed: int, outputs: Any = None) -> None:
-        now = time.monotonic()
-        if self.console is None:
+    def _after_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+        mode: str = 'train',
+    ) -> None:
+        """Advance the bar of ``mode``; the loss is read only when it is drawn."""
+        if self.progress is None:
             return
-        if self.progress is None:  # training goes on after a validation
-            self._begin(self.title, self._max_iters, completed - 1)
-        assert self.progress is not None
-        finished = completed >= self._total
-        if self.console.is_terminal:
-            if now - self._at < REFRESH and not finished:
-                return
-            loss = (outputs or {}).get('loss')
-            shown = '' if loss is None else f'loss {float(loss):.3f}'
-            task = self.progress.task_ids[0]
-            self.progress.update(task, completed=completed, loss=shown, refresh=True)
-            self._at = now
-        elif completed * PLAIN_STEPS // max(self._total, 1) > self._lines and outputs is not None:
-            self._lines = completed * PLAIN_STEPS // self._total
-            seconds = now - self._started
-            self.console.print(
-                f'{self.title}: {completed}/{self._total} iterations, {seconds:.0f} s',
-                highlight=False,
+        done, total = runner.iter + 1, runner.max_iters
+        if mode != 'train':
+            done, total = batch_idx + 1, len(getattr(runner, f'{mode}_dataloader'))
+        if mode not in self._bars:
+            self._bars[mode] = self.progress.add_task(
+                self.title + SUFFIX[mode], total=total, completed=done - 1, loss=''
             )
+        elif done == 1:  # another validation
+            self.progress.reset(self._bars[mode], total=total)
+        loss = ''
+        if self.progress.disable:
+            lines = done * LINES // total - (done - 1) * LINES // total
+            if mode == 'train' and lines:
+                seconds = self.progress.tasks[self._bars[mode]].elapsed or 0
+                text = f'{self.title}: {done}/{total} iterations, {seconds:.0f} s'
+                self.progress.console.print(text, highlight=False)
+        elif done < total and self.progress.get_time() - self._drawn < REFRESH:
+            return
+        elif mode == 'train' and 'loss' in (outputs or {}):
+            loss = f'loss {float(outputs["loss"]):.3f}'
+        self.progress.update(self._bars[mode], completed=done, loss=loss, refresh=True)
+        self._drawn = self.progress.get_time()
 
-    def _end(self) -> None:
+    def after_run(self, runner: Any) -> None:
+        """Leave the finished bars."""
         if self.progress is not None:
             self.progress.stop()
             self.progress = None
