@@ -21,7 +21,7 @@ TapConfig = str | Mapping[str, Any] | Sequence[Any]
 
 
 class DeepestTapReached(Exception):  # noqa: N818 (a signal, not an error)
-    """Ends a teacher's forward pass as soon as nothing more is read from it."""
+    """Ends a forward pass after the last call of a tap."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Tap:
         levels: Which of the tensors to keep, negative indices counting from the end. A module that
             returns several tensors, or that is called several times (a head shared by pyramid
             levels), yields them in order. Defaults to None, all.
-        tokens: Turn token sequences (N, H·W [+ class tokens], C) into maps (N, C, H, W) of a
-            square grid. Defaults to False.
-        clone: Copy the tensors as they are read, where a later module overwrites them (what comes
-            before an inplace activation). Defaults to False.
+        tokens: Turn token sequences (N, H·W [+ class tokens], C) into square maps (N, C, H, W).
+            Defaults to False.
+        clone: Copy the tensors as they are read, where an inplace activation overwrites them.
+            Defaults to False.
         model: Name of the teacher that is read, where there are several. Defaults to ``''``.
     """
 
@@ -140,8 +140,7 @@ class TapReader:
         self.taps = dict(taps)
         #: Calls of each tap in one forward pass; None before the first one.
         self.calls: dict[Tap, int] | None = None
-        self._records: dict[Tap, list[Tensor]] = {}
-        self._versions: dict[Tap, list[int]] = {}
+        self._records: dict[Tap, list[tuple[Tensor, int]]] = {}  # tensor and version
         self._fired: dict[Tap, int] = {}
 
     def read(
@@ -177,13 +176,12 @@ class TapReader:
 
     @contextmanager
     def _hooks(self, model: nn.Module, stop: bool) -> Iterator[None]:
-        """Record what the taps see inside the ``with`` block."""
+        """Record the tapped tensors inside the ``with`` block."""
         self._records = {tap: [] for tap in self.taps}
-        self._versions = {tap: [] for tap in self.taps}
         self._fired = dict.fromkeys(self.taps, 0)
         handles = []
         for tap in self.taps:
-            # Looked up anew: the Runner replaces modules (SyncBN) after the model was built.
+            # Looked up anew, as the Runner replaces modules (SyncBN) after the model was built.
             module = model.get_submodule(tap.module)
             record = self._make_hook(tap, stop and self.calls is not None)
             if tap.source == 'input':  # before the module, which may overwrite its input
@@ -202,8 +200,7 @@ class TapReader:
             tensors = list(flatten((args, last) if tap.source == 'input' else last))
             if tap.clone:
                 tensors = [t.clone() for t in tensors]
-            self._records[tap] += tensors
-            self._versions[tap] += [t._version for t in tensors]
+            self._records[tap] += [(t, t._version) for t in tensors]
             self._fired[tap] += 1
             if stop and self._fired == self.calls:
                 raise DeepestTapReached
@@ -213,10 +210,9 @@ class TapReader:
     def _take(self) -> dict[Tap, list[Tensor]]:
         """Return the tensors of the last pass and release them."""
         taken = {}
-        first = self.calls is None
         for tap, key in self.taps.items():
             tensors = self._records[tap]
-            if first and not tensors:
+            if self.calls is None and not tensors:
                 what = 'is not called' if not self._fired[tap] else 'yields no tensor'
                 raise ConfigError(
                     key,
@@ -236,17 +232,18 @@ class TapReader:
                         f'level {level} is out of range: {tap.module!r} yields {len(tensors)} '
                         f'tensors, so levels go from 0 to {len(tensors) - 1}',
                     )
-                if tensors[level]._version != self._versions[tap][level]:
+                tensor, version = tensors[level]
+                if tensor._version != version:
                     raise ConfigError(
                         key,
                         f'{tap.module!r} (level {level}) was modified in place after it was read, '
                         'by an inplace activation most likely; tap that activation instead, or '
                         'dict(module=…, clone=True)',
                     )
-            kept = [tensors[level] for level in picked]
+            kept = [tensors[level][0] for level in picked]
             taken[tap] = [tokens_to_map(t, key) for t in kept] if tap.tokens else kept
         self.calls = dict(self._fired)
-        self._records, self._versions = {}, {}
+        self._records = {}
         return taken
 
 
@@ -254,11 +251,8 @@ def flatten(value: Any) -> Iterator[Tensor]:
     """Yield the tensors in nested tuples, lists and dicts, in order."""
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from flatten(item)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
+    elif isinstance(value, (Mapping, tuple, list)):
+        for item in value.values() if isinstance(value, Mapping) else value:
             yield from flatten(item)
 
 
@@ -290,9 +284,8 @@ def probe_batch(model: nn.Module, size: tuple[int, int]) -> tuple[Tensor, list[A
     """Return an empty batch (2, C, *size) and samples with the meta information of images."""
     mean = getattr(getattr(model, 'data_preprocessor', None), 'mean', None)
     channels = len(mean) if isinstance(mean, Tensor) else 3
-    meta = dict(
-        img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1, 1)
-    )
+    names = ('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape')
+    meta = dict(dict.fromkeys(names, size), scale_factor=(1, 1))
     samples = [BaseDataElement(metainfo=meta) for _ in range(2)]
     return torch.zeros(2, channels, *size), samples
 

@@ -1,4 +1,4 @@
-"""Folding BatchNorm into convolutions, where that changes nothing."""
+"""Folding BatchNorm into convolutions, where the tapped tensors stay the same."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from mmkd.models.speed import largest_error
 from mmkd.taps import Tap
 
-# Subclasses may compute something else of their weights, such as standardised ones.
+# Subclasses may compute something else of their weights, such as standardized ones.
 CONVS = (nn.Conv2d, Conv2d)
 # Folding only rounds differently; a larger relative error means that it was not a pair after all.
 ROUNDING = 1e-4
@@ -23,10 +23,10 @@ Features = Mapping[Tap, list[Tensor]]
 
 
 def conv_bn_pairs(model: nn.Module, run: Callable[[], Any]) -> list[tuple[str, str]]:
-    """Watch a forward pass for BatchNorms that read what one convolution returns, and only that.
+    """Find the BatchNorms whose input is the output of one convolution, in a forward pass.
 
-    The order of modules in a model does not tell: heads share convolutions between levels with
-    BatchNorms of their own, and some blocks normalise first.
+    The order of modules does not determine it: heads share convolutions between levels with
+    BatchNorms of their own, and some blocks normalize first.
 
     Args:
         model: A model in evaluation mode.
@@ -72,7 +72,7 @@ def conv_bn_pairs(model: nn.Module, run: Callable[[], Any]) -> list[tuple[str, s
 
 
 def untapped(pairs: Iterable[tuple[str, str]], taps: Iterable[Tap]) -> list[tuple[str, str]]:
-    """Leave out the pairs of which somebody reads what is between the two."""
+    """Leave out the pairs with a tap between convolution and BatchNorm."""
     outputs, inputs = (
         {tap.module for tap in taps if tap.source == source} for source in ('output', 'input')
     )
@@ -87,7 +87,7 @@ def fuse(model: nn.Module, pairs: Iterable[tuple[str, str]]) -> Callable[[], Non
         pairs: What :func:`conv_bn_pairs` found.
 
     Returns:
-        What undoes it.
+        A function that restores the original modules.
     """
     replaced = []
     for names in pairs:
@@ -105,7 +105,7 @@ def fuse(model: nn.Module, pairs: Iterable[tuple[str, str]]) -> Callable[[], Non
 
 
 def put(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Put a module in the place of another one."""
+    """Replace a module."""
     parent, _, child = name.rpartition('.')
     model.get_submodule(parent)._modules[child] = module
 

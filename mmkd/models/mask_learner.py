@@ -22,7 +22,7 @@ KEY = 'model'
 
 @MODELS.register_module()
 class MaskLearner(BaseModel):
-    """A frozen teacher whose tapped maps are masked by tokens, which learn its task.
+    """A frozen teacher whose tapped maps are masked by trainable tokens.
 
     A plain model for a plain config: the Runner trains it on the teacher's own task loss plus the
     overlap (Dice) of the masks, so that the tokens keep what the teacher needs and differ from
@@ -62,7 +62,7 @@ class MaskLearner(BaseModel):
             data_preprocessor = getattr(frozen.model, 'data_preprocessor', None)
         super().__init__(data_preprocessor=data_preprocessor)
         if num_tokens < 1:
-            raise ConfigError(f'{KEY}.num_tokens', f'at least one token, not {num_tokens}')
+            raise ConfigError(f'{KEY}.num_tokens', f'must be at least 1, got {num_tokens}')
         self.teacher = frozen  # no module: out of the state dict, the optimizer and train()
         self.tap, self.dice_weight = tap, dice_weight
         (picked,) = Tap.parse(dict(module=tap), levels, f'{KEY}.tap')
@@ -80,7 +80,7 @@ class MaskLearner(BaseModel):
         #: Position of each level among the tokens.
         self.levels = {level % len(maps): index for index, level in enumerate(wanted)}
         if len(self.levels) < len(wanted):
-            raise ConfigError(f'{KEY}.levels', f'a level stands twice in {tuple(wanted)}')
+            raise ConfigError(f'{KEY}.levels', f'a level is listed twice in {tuple(wanted)}')
         for level in self.levels:
             if maps[level].ndim != 4:
                 raise ConfigError(
@@ -98,7 +98,7 @@ class MaskLearner(BaseModel):
             data_samples: N data samples.
             mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
         """
-        self.teacher.model.eval()  # somebody may hold a reference and have called train()
+        self.teacher.model.eval()  # other code may have called train()
         with self.masked() as overlaps:
             output = self.teacher.model(inputs, data_samples, mode=mode)
         if mode == 'loss':

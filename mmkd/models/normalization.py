@@ -1,4 +1,4 @@
-"""Give a teacher the normalisation that it was trained with."""
+"""The normalization that a teacher was trained with."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Renormalizer:
 
     @classmethod
     def between(cls, student: nn.Module, teacher: nn.Module) -> Renormalizer | None:
-        """Return a renormaliser, or None where both preprocessors agree."""
+        """Return a renormalizer, or None where both preprocessors agree."""
         made = cls(student, teacher)
         same = (
             not made.flip
@@ -46,8 +46,8 @@ class Renormalizer:
         """Return the batch (N, C, H, W) as the teacher's preprocessor would have made it.
 
         Args:
-            inputs: Normalised and padded batch of the student.
-            data_samples: N samples whose ``img_shape`` tells content from padding. Without it
+            inputs: Normalized and padded batch of the student.
+            data_samples: N samples whose ``img_shape`` separates content from padding. Without it
                 everything counts as content.
         """
         if self.flip:
@@ -62,32 +62,27 @@ class Renormalizer:
 
 
 def content_sizes(data_samples: Any, padded: tuple[int, int]) -> list[tuple[int, int]]:
-    """Return the (height, width) of each image inside its padded batch, where samples tell."""
+    """Return the (height, width) of each image inside its padded batch, where samples have it."""
     sizes = []
     for sample in data_samples or []:
-        shape = (
-            sample.metainfo.get('img_shape', padded)[:2] if hasattr(sample, 'metainfo') else padded
-        )
+        shape = getattr(sample, 'metainfo', {}).get('img_shape', padded)
         sizes.append((min(shape[0], padded[0]), min(shape[1], padded[1])))
     return sizes
 
 
 def pad_value_of(preprocessor: nn.Module) -> float:
-    """Return the value that a preprocessor pads normalised images with."""
+    """Return the value that a preprocessor pads normalized images with."""
     return float(getattr(preprocessor, 'pad_value', 0) or 0)
 
 
 def reverses_channels(preprocessor: nn.Module) -> bool:
     """Whether a preprocessor turns BGR images into RGB (or the reverse)."""
-    return bool(
-        getattr(preprocessor, '_channel_conversion', False)
-        or getattr(preprocessor, 'channel_conversion', False)
-        or getattr(preprocessor, 'to_rgb', False)
-    )
+    names = ('_channel_conversion', 'channel_conversion', 'to_rgb')
+    return any(getattr(preprocessor, name, False) for name in names)
 
 
 def statistics(preprocessor: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return mean and std (C, 1, 1) of a preprocessor; 0 and 1 where it does not normalise."""
+    """Return mean and std (C, 1, 1) of a preprocessor; 0 and 1 where it does not normalize."""
     mean = getattr(preprocessor, 'mean', None)
     std = getattr(preprocessor, 'std', None)
     if not isinstance(mean, Tensor) or not isinstance(std, Tensor):

@@ -198,10 +198,10 @@ class TeacherStream:
 def compile_between(
     model: nn.Module, tapped: Iterable[str], device: torch.device
 ) -> Callable[[], None]:
-    """Compile the largest modules that have no tapped module inside, in place.
+    """Compile the largest modules without a tapped module inside, in place.
 
-    The taps' hooks stay outside of what is compiled, so they read, and stop the forward pass, as
-    ever. Nothing is compiled before its first call.
+    The hooks of the taps stay outside the compiled code. Nothing is compiled before its first
+    call.
 
     Args:
         model: A frozen model.
@@ -209,7 +209,7 @@ def compile_between(
         device: Where the model is. On a CPU its weights become constants of the compiled code.
 
     Returns:
-        What undoes it.
+        A function that restores the original modules.
     """
     options = {'freezing': True} if device.type == 'cpu' else None
     compiled = list(whole_pieces(model, set(tapped)))

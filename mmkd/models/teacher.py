@@ -27,7 +27,7 @@ NO_TEACHER = 'must be dict(config=…, checkpoint=…), or a dict of names to th
 
 
 class Teacher:
-    """A frozen model that is only ever read.
+    """A frozen model.
 
     It is deliberately not an ``nn.Module``: so it is in no state dict, no optimizer, no DDP
     broadcast and no EMA copy, and ``train()`` on the student cannot reach it. The distiller moves
@@ -36,14 +36,14 @@ class Teacher:
     Args:
         config: Config of the teacher: a path, ``'mmdet::…'``, or a config object.
         checkpoint: Its weights: a path, a URL, or ``'auto'`` for those of the config's metafile.
-        precision: ``'fp32'``, ``'bf16'`` or ``'fp16'`` for the teacher alone; what is read from it
-            is fp32 again. Defaults to ``'fp32'``.
-        fuse_conv_bn: Fold BatchNorm into the convolutions wherever nothing is read in between. It
-            is exact up to rounding, which is checked when the teacher is built. Defaults to True.
-        channels_last: Run with the channels of maps innermost in memory, which is faster on most
-            processors, above all in bf16. Defaults to False.
-        compile: Compile what lies between the taps with ``torch.compile``, in the first step; where
-            that fails there is a warning, and the teacher runs as it is. Defaults to False.
+        precision: ``'fp32'``, ``'bf16'`` or ``'fp16'`` for the teacher alone; tapped tensors are
+            converted to fp32. Defaults to ``'fp32'``.
+        fuse_conv_bn: Fold BatchNorm into the convolutions wherever no tap lies in between. It is
+            exact up to rounding, which is checked when the teacher is built. Defaults to True.
+        channels_last: Store maps channels last, which is faster on most processors, above all in
+            bf16. Defaults to False.
+        compile: Compile the modules between the taps with ``torch.compile``, in the first step; if
+            that fails, the teacher runs uncompiled, with a warning. Defaults to False.
         overlap: On CUDA, run on a stream of its own beside the student's forward pass. It needs
             memory for both at once. Ignored, with a warning, on a CPU. Defaults to False.
         speed: ``'auto'`` measures the forms (``precision`` × ``channels_last``) on the first batch
@@ -105,10 +105,10 @@ class Teacher:
         self.max_error = max_error
         self.fused: list[tuple[str, str]] = []
         self.trials: list[Trial] = []
-        self.tapped_bytes = 0  # of what was read last, for benchmarks
-        self._started = False  # whether a real batch has come
+        self.tapped_bytes = 0  # size of the last tapped tensors, for benchmarks
+        self._started = False  # whether the first real batch has been seen
         self._undo_compile: Callable[[], None] | None = None
-        #: Whether dropout and drop-path act; everything else is in eval mode always.
+        #: Whether dropout and drop-path are active; all other modules stay in eval mode.
         self.dropout = False
         self.renormalize: Renormalizer | None = None
         self.reader: TapReader | None = None
@@ -167,10 +167,10 @@ class Teacher:
             return run()
         try:
             return run()
-        except Exception as error:  # there is no telling what a missing compiler raises
+        except Exception as error:  # a missing compiler may raise anything
             self._undo_compile()
             self._undo_compile = None
-            read = run()  # raises what has nothing to do with compiling
+            read = run()  # raises errors that are unrelated to compiling
             reason = f'{type(error).__name__}: {error}'.splitlines()[0]
             print_log(
                 f'{self.key}.compile: torch.compile failed, so the teacher runs without it: '
@@ -181,7 +181,7 @@ class Teacher:
             return read
 
     def _start(self, inputs: Tensor, data_samples: Any) -> None:
-        """Choose the form and set up the compiler, on the first real batch."""
+        """Choose precision and format, and set up the compiler, on the first real batch."""
         assert self.reader is not None
         self._started = True
 
@@ -207,7 +207,7 @@ class Teacher:
     ) -> dict[Tap, list[Tensor]]:
         """Run a model in its form, to the deepest tap once the first pass has found it."""
         assert self.reader is not None, 'open_taps() comes first'
-        model.eval()  # somebody may hold a reference and have called train()
+        model.eval()  # other code may have called train()
         if dropout:
             for module in self.dropouts():
                 module.train()
@@ -218,17 +218,17 @@ class Teacher:
         return features
 
     def dropouts(self) -> list[nn.Module]:
-        """Return the modules that drop something at random with a probability above 0."""
+        """Return the dropout and drop-path modules with a probability above 0."""
         found = []
         for module in self.model.modules():
-            # Drop-path is mmcv's, timm's or a package's own; all call it so.
+            # mmcv, timm and other packages all use this class name.
             name = 'drop_prob' if type(module).__name__ == 'DropPath' else 'p'
             if (isinstance(module, _DropoutNd) or name == 'drop_prob') and getattr(module, name):
                 found.append(module)
         return found
 
     def describe(self) -> str:
-        """Return in which form it runs, and what was measured to choose it."""
+        """Return precision, format and fusion, and the trials of ``speed='auto'``."""
         parts = [str(self.form), f'{len(self.fused)} conv-BN pairs fused' if self.fused else '']
         parts.append('compiled' if self._undo_compile is not None else '')
         text = ', '.join(part for part in parts if part)

@@ -19,7 +19,7 @@ IGNORE = 255
 def affine_matrix(shift: Tensor, angle: Tensor, scale: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the matrices that enlarge, turn and shift the content of images.
 
-    ``p_out = scale · R(angle) p_in + shift`` about the centre of the image, in pixels; the matrix
+    ``p_out = scale · R(angle) p_in + shift`` about the center of the image, in pixels; the matrix
     is the inverse map in the coordinates of ``affine_grid`` (-1 to 1 over each side), so that
     angles stay angles in images that are not square.
 
