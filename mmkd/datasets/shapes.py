@@ -1,17 +1,17 @@
-"""Sample data that the project makes for itself: coloured shapes on textured backgrounds.
+"""Generated sample data: colored shapes on textured backgrounds.
 
 ``python -m mmkd.datasets.shapes --out data/shapes`` writes, from the same scenes::
 
     data/shapes/
-      img_dir/{train,val,test}/000000.png           pictures
+      img_dir/{train,val,test}/000000.png           images
       ann_dir/{train,val,test}/000000.png           label maps, 0 background, 1.. the classes
       annotations/instances_{train,val,test}.json   COCO boxes and polygons of the visible parts
-      cls/{train,val,test}/<class>/000000_0.png     crops round single objects
+      cls/{train,val,test}/<class>/000000_0.png     crops of single objects
       shapes.json                                   settings and counts
 
 Pixels and annotations depend on the settings alone. Shapes occlude each other, hexagons and
-flattened circles look alike, and colour says nothing about the class, so that a small model is
-worse than a big one.
+flattened circles look alike, and color is independent of the class, so a small model is worse
+than a big one.
 """
 
 import argparse
@@ -25,30 +25,35 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmkd.datasets.shapes_scene import CLASSES, SPLITS, Scene, draw_scene, resize
+from mmkd.datasets.shapes_scene import CLASSES, SPLITS, Scene, draw_scene, generator, resize
+from mmkd.utils.checks import integer
 
-VERSION = 2  # raise it when the same settings give other pictures
-GENERATOR = 'mmkd.datasets.shapes'  # spelt out: __name__ is '__main__' under python -m
+VERSION = 2  # to be raised when the same settings give other images
+GENERATOR = 'mmkd.datasets.shapes'  # not __name__: it is '__main__' under python -m
 MARKER = 'shapes.json'
 FOLDERS = ('img_dir', 'ann_dir', 'annotations', 'cls')
-CONTOUR_SCALE = 4  # masks are enlarged by this before tracing, to follow the pixels' borders
+CONTOUR_SCALE = 4  # masks are enlarged before tracing, so contours follow the pixels' borders
+SMALLEST = dict(num_train=1, num_val=1, num_test=1, size=96, crop_size=8, seed=0)
 
 
 class ForeignFolderError(RuntimeError):
-    """The output folder holds something that this generator must not replace."""
+    """The output folder holds something that the generator must not replace."""
 
 
 @dataclass(frozen=True)
 class ShapesSettings:
-    """What determines the data set.
+    """Everything the data set depends on.
 
     Attributes:
         num_train: Scenes for training. Defaults to 800.
         num_val: Scenes for choosing settings. Defaults to 100.
         num_test: Scenes for the final numbers. Defaults to 200.
-        size: Side of a scene in pixels. Defaults to 160.
-        crop_size: Side of a classification crop in pixels. Defaults to 32.
-        seed: Seed of everything. Defaults to 0.
+        size: Side of a scene in pixels, at least 96. Defaults to 160.
+        crop_size: Side of a classification crop in pixels, at least 8. Defaults to 32.
+        seed: Seed of the data set. Defaults to 0.
+
+    Raises:
+        ConfigError: A setting is too small.
     """
 
     num_train: int = 800
@@ -59,19 +64,12 @@ class ShapesSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ('num_train', 'num_val', 'num_test'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
-        if self.size < 96:
-            raise ValueError(f'size must be at least 96 pixels, got {self.size}')
-        if self.crop_size < 8:
-            raise ValueError(f'crop_size must be at least 8 pixels, got {self.crop_size}')
-        if self.seed < 0:
-            raise ValueError(f'seed must not be negative, got {self.seed}')
+        for name, smallest in SMALLEST.items():
+            integer(smallest, **{name: getattr(self, name)})
 
     def count(self, split: str) -> int:
         """Number of scenes of a split."""
-        return {'train': self.num_train, 'val': self.num_val, 'test': self.num_test}[split]
+        return getattr(self, f'num_{split}')
 
 
 def mask_to_polygons(mask: np.ndarray) -> list[list[float]]:
@@ -81,7 +79,7 @@ def mask_to_polygons(mask: np.ndarray) -> list[list[float]]:
         mask: bool, (H, W).
 
     Returns:
-        One flat list x1, y1, x2, y2, … in pixels for each connected part.
+        One flat list x1, y1, x2, y2, … in pixels per connected part.
     """
     large = mask.astype(np.uint8).repeat(CONTOUR_SCALE, axis=0).repeat(CONTOUR_SCALE, axis=1)
     contours = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
@@ -90,31 +88,32 @@ def mask_to_polygons(mask: np.ndarray) -> list[list[float]]:
 
 def coco_annotations(scene: Scene, image_id: int, first_id: int) -> list[dict]:
     """COCO annotations of a scene: box, polygons and area of each visible part."""
-    boxes = scene.boxes().tolist()
     return [
         dict(
             id=first_id + i,
             image_id=image_id,
             category_id=label + 1,
-            bbox=boxes[i],
-            area=int(scene.masks[i].sum()),
-            segmentation=mask_to_polygons(scene.masks[i]),
+            bbox=box,
+            area=int(mask.sum()),
+            segmentation=mask_to_polygons(mask),
             iscrowd=0,
         )
-        for i, label in enumerate(scene.labels)
+        for i, (label, box, mask) in enumerate(
+            zip(scene.labels, scene.boxes().tolist(), scene.masks)
+        )
     ]
 
 
 def object_crops(scene: Scene, crop_size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """One square crop with some surroundings round each object, the object a little off its middle.
+    """One square crop with some context around each object, slightly off-center.
 
     Args:
         scene: The scene.
         crop_size: Side of the crops in pixels.
-        rng: Source of the offsets.
+        rng: Generator of the offsets.
 
     Returns:
-        uint8 pictures, each (crop_size, crop_size, 3).
+        uint8 images, each (crop_size, crop_size, 3).
     """
     size = len(scene.image)
     crops = []
@@ -128,15 +127,14 @@ def object_crops(scene: Scene, crop_size: int, rng: np.random.Generator) -> list
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), image):
         raise OSError(f'cannot write {path}')
 
 
 def _write_split(root: Path, split: str, settings: ShapesSettings) -> int:
-    """Writes one split below ``root``; returns the number of its objects."""
-    for folder in ('img_dir', 'ann_dir'):
-        (root / folder / split).mkdir(parents=True)
-    for name in CLASSES:
+    """Write one split below ``root``; return its number of objects."""
+    for name in CLASSES:  # a class without objects has a folder, too
         (root / 'cls' / split / name).mkdir(parents=True)
     images: list[dict] = []
     annotations: list[dict] = []
@@ -147,10 +145,9 @@ def _write_split(root: Path, split: str, settings: ShapesSettings) -> int:
         _write_png(root / 'ann_dir' / split / name, scene.label_map())
         images.append(dict(id=index + 1, file_name=name, width=settings.size, height=settings.size))
         annotations += coco_annotations(scene, index + 1, len(annotations) + 1)
-        seeds = [settings.seed, SPLITS.index(split), index, 1]  # 1: not the scene's own stream
-        rng = np.random.Generator(np.random.PCG64(seeds))
+        rng = generator(settings.seed, split, index, 1)  # 1: not the scene's own stream
         crops = object_crops(scene, settings.crop_size, rng)
-        for i, (label, crop) in enumerate(zip(scene.labels, crops, strict=True)):
+        for i, (label, crop) in enumerate(zip(scene.labels, crops)):
             _write_png(root / 'cls' / split / CLASSES[label] / f'{index:06d}_{i}.png', crop)
     (root / 'annotations').mkdir(exist_ok=True)
     categories = [dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)]
@@ -167,24 +164,22 @@ def _read_marker(root: Path) -> dict | None:
     return marker if isinstance(marker, dict) and marker.get('generator') == GENERATOR else None
 
 
-def _marker(settings: ShapesSettings, objects: dict[str, int]) -> dict:
-    return dict(
+def _write_marker(root: Path, settings: ShapesSettings, objects: dict[str, int]) -> None:
+    marker = dict(
         generator=GENERATOR,
         version=VERSION,
         classes=CLASSES,
         settings=asdict(settings),
         objects=objects,
     )
+    (root / MARKER).write_text(json.dumps(marker, indent=1))
 
 
-def _is_complete(root: Path, marker: dict, settings: ShapesSettings) -> bool:
-    def count(pattern: str) -> int:
-        return sum(1 for _ in root.glob(pattern))
-
+def _is_complete(root: Path, objects: dict[str, int], settings: ShapesSettings) -> bool:
     return all(
-        count(f'img_dir/{split}/*.png') == settings.count(split)
-        and count(f'ann_dir/{split}/*.png') == settings.count(split)
-        and count(f'cls/{split}/*/*.png') == marker['objects'].get(split)
+        len(list(root.glob(f'img_dir/{split}/*.png'))) == settings.count(split)
+        and len(list(root.glob(f'ann_dir/{split}/*.png'))) == settings.count(split)
+        and len(list(root.glob(f'cls/{split}/*/*.png'))) == objects.get(split)
         and (root / 'annotations' / f'instances_{split}.json').is_file()
         for split in SPLITS
     )
@@ -193,15 +188,15 @@ def _is_complete(root: Path, marker: dict, settings: ShapesSettings) -> bool:
 def make_shapes(
     out: str | os.PathLike, settings: ShapesSettings | None = None, force: bool = False
 ) -> bool:
-    """Writes the data set, or does nothing when it is there already.
+    """Write the data set unless it exists already.
 
     Args:
-        out: Folder of the data set; made when it is missing.
+        out: Folder of the data set; created if missing.
         settings: What to generate. Defaults to ``ShapesSettings()``.
         force: Replace a data set of this generator that has other settings. Defaults to False.
 
     Returns:
-        True when something was written.
+        True if something was written.
 
     Raises:
         ForeignFolderError: ``out`` has other content, or shapes of other settings and no force.
@@ -211,16 +206,16 @@ def make_shapes(
     marker = _read_marker(root)
     if marker is None and root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ForeignFolderError(
-            f'{root} exists and was not made by mmkd.datasets.shapes; choose another --out'
+            f'{root} exists and was not made by {GENERATOR}; choose another --out'
         )
     if marker is not None:
         same = marker['version'] == VERSION and marker['settings'] == asdict(settings)
-        if same and _is_complete(root, marker, settings):
+        if same and _is_complete(root, marker['objects'], settings):
             return False
         if not (same or force or marker['objects'] == {}):
             raise ForeignFolderError(
                 f'{root} holds shapes of version {marker["version"]} with {marker["settings"]}, '
-                f'asked for is version {VERSION} with {asdict(settings)}; '
+                f'requested is version {VERSION} with {asdict(settings)}; '
                 'choose another --out, or replace it with --force'
             )
     root.mkdir(parents=True, exist_ok=True)
@@ -228,12 +223,11 @@ def make_shapes(
     partial = Path(tempfile.mkdtemp(prefix='.mmkd-shapes-', dir=root.resolve().parent))
     try:
         objects = {split: _write_split(partial, split, settings) for split in SPLITS}
-        # No objects: this folder is ours and incomplete, may be replaced next time.
-        (root / MARKER).write_text(json.dumps(_marker(settings, {})))
+        _write_marker(root, settings, {})  # no objects: incomplete, may be replaced next time
         for folder in FOLDERS:
             shutil.rmtree(root / folder, ignore_errors=True)
             os.replace(partial / folder, root / folder)
-        (root / MARKER).write_text(json.dumps(_marker(settings, objects), indent=1))
+        _write_marker(root, settings, objects)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return True
@@ -241,10 +235,9 @@ def make_shapes(
 
 def main(args: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
-    default = ShapesSettings()
     parser = argparse.ArgumentParser(
-        prog='python -m mmkd.datasets.shapes',
-        description='Generates the sample data: coloured shapes for three tasks.',
+        prog=f'python -m {GENERATOR}',
+        description='Generates the sample data: colored shapes for three tasks.',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument('--out', default='data/shapes', help='folder of the data set')
@@ -255,11 +248,11 @@ def main(args: list[str] | None = None) -> None:
         num_test='scenes for the final numbers',
         size='side of a scene in pixels',
         crop_size='side of a classification crop in pixels',
-        seed='seed of everything',
+        seed='seed of the data set',
     )
-    for name, text in helps.items():
+    for name, default in asdict(ShapesSettings()).items():
         flag = '--' + name.replace('_', '-')
-        parser.add_argument(flag, type=int, default=getattr(default, name), help=text)
+        parser.add_argument(flag, type=int, default=default, help=helps[name])
     values = vars(parser.parse_args(args))
     out, force = values.pop('out'), values.pop('force')
     try:
