@@ -1,15 +1,10 @@
 # ACAM-KD. DeepLabV3 R101 -> PSPNet R18 on Cityscapes, 512x1024, 80k iterations.
-_base_ = 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
+_base_ = '../_base_/pairs/pspnet_r101_r18_cityscapes.py'
 # On the maps of logits: one mask for each class. The reduction is ours: with the paper's and with
 # MasKD's the masks vanish.
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmseg::deeplabv3/deeplabv3_r101-d8_4xb2-80k_cityscapes-512x1024.py',
-            checkpoint='auto',
-        ),
+        teacher=dict(config='mmseg::deeplabv3/deeplabv3_r101-d8_4xb2-80k_cityscapes-512x1024.py'),
         methods=dict(
             acam=dict(
                 type='mmkd.ACAM',
@@ -20,6 +15,5 @@ model = dict(
                 weight=1.0,
             )
         ),
-    ),
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -1,9 +1,9 @@
 # CIRKD and pixel KD. PSPNet R18 -> half-width R18 on the nuclei.
-_base_ = '../_base_/pairs/pspnet_r18_r18-w16_nuclei.py'
+_base_ = '../kd/pspnet-logits_r18_r18-w16_nuclei.py'
+# Queues of the size of the set; weights as published.
 model = dict(
     distill=dict(
         methods=dict(
-            # Queues of the size of the set; weights as published.
             cirkd=dict(
                 type='mmkd.CIRKD',
                 student='decode_head.bottleneck',
@@ -13,15 +13,7 @@ model = dict(
                 pixel_samples=1024,
                 region_samples=256,
                 weight=1.0,
-            ),
-            # Pixel KD with the temperature and weight of CIRKD's re-implementation.
-            logits=dict(
-                type='mmkd.LogitKD',
-                student='decode_head.conv_seg',
-                teacher='decode_head.conv_seg',
-                tau=1.0,
-                weight=1.0,
-            ),
+            )
         )
     )
 )

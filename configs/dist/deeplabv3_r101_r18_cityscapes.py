@@ -9,8 +9,6 @@ model = dict(
                 student='decode_head.conv_seg',
                 teacher='decode_head.conv_seg',
                 tau=1.0,
-                beta=1.0,
-                gamma=1.0,
                 weight=1.0,
             )
         )

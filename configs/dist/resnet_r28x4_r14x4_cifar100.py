@@ -4,15 +4,7 @@ _base_ = '../_base_/pairs/resnet_r28x4_r14x4_cifar100.py'
 model = dict(
     distill=dict(
         methods=dict(
-            dist=dict(
-                type='mmkd.DIST',
-                student='head.fc',
-                teacher='head.fc',
-                tau=4.0,
-                beta=1.0,
-                gamma=1.0,
-                weight=2.0,
-            )
+            dist=dict(type='mmkd.DIST', student='head.fc', teacher='head.fc', tau=4.0, weight=2.0)
         )
     )
 )

@@ -4,15 +4,7 @@ _base_ = '../_base_/pairs/resnet_r34_r18_imagenet.py'
 model = dict(
     distill=dict(
         methods=dict(
-            dist=dict(
-                type='mmkd.DIST',
-                student='head.fc',
-                teacher='head.fc',
-                tau=1.0,
-                beta=1.0,
-                gamma=1.0,
-                weight=2.0,
-            )
+            dist=dict(type='mmkd.DIST', student='head.fc', teacher='head.fc', tau=1.0, weight=2.0)
         )
     )
 )

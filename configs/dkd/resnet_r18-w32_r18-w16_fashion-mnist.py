@@ -12,8 +12,7 @@ model = dict(
                 tau=4.0,
                 alpha=1.0,
                 beta=2.0,
-                weight=0.25,
-                warmup_iters=53,
+                weight=dict(value=0.25, warmup_iters=53),
             )
         )
     )

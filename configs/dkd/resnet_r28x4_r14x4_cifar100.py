@@ -11,8 +11,7 @@ model = dict(
                 tau=4.0,
                 alpha=1.0,
                 beta=8.0,
-                weight=1.0,
-                warmup_iters=15640,
+                weight=dict(value=1.0, warmup_iters=15640),
             )
         )
     )

@@ -1,5 +1,4 @@
-# MixUp distillation: the losses of PS-KD, images mixed by MixUp, teacher on the mixed images.
-# ResNet w32 -> w16 on 1000 images of Fashion-MNIST.
+# Features and logits on images mixed by MixUp. ResNet w32 -> w16 on 1000 images of Fashion-MNIST.
 _base_ = './resnet-mimic_r18-w32_r18-w16_fashion-mnist.py'
 model = dict(
     distill=dict(

@@ -1,7 +1,7 @@
 # MasKD. DeepLabV3 R101 -> R18 on Cityscapes, 512x1024, 80k iterations.
 _base_ = '../_base_/pairs/deeplabv3_r101_r18_cityscapes.py'
-# The authors' form for segmentation: class maps, no token weights, no masks of the student, factor
-# 0.5. Their term on the auxiliary head is not part of it.
+# The authors' form for segmentation: class maps, no token weights, no student masks, factor 0.5.
+# Their term on the auxiliary head is left out.
 # First: masks/deeplabv3_r101_cityscapes.py
 model = dict(
     distill=dict(

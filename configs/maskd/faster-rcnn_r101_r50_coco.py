@@ -1,6 +1,6 @@
 # MasKD. Faster R-CNN R101 -> R50 on COCO, both trained for 24 epochs.
 _base_ = '../_base_/pairs/faster-rcnn_r101_r50_coco.py'
-# The authors' values. Their L1 loss on the raw boxes is not part of it.
+# The authors' values. Their L1 loss on the raw boxes is left out.
 # First: masks/faster-rcnn_r101_coco.py
 model = dict(
     distill=dict(

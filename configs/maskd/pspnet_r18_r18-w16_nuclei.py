@@ -1,7 +1,7 @@
 # MasKD. PSPNet R18 -> half-width R18 on the nuclei.
 _base_ = '../_base_/pairs/pspnet_r18_r18-w16_nuclei.py'
-# The published factor, here on features: the class maps of the authors are only three. First:
-# masks/pspnet_r18_nuclei.py
+# The published factor, here on features: there are only three class maps.
+# First: masks/pspnet_r18_nuclei.py
 model = dict(
     distill=dict(
         methods=dict(

@@ -1,7 +1,6 @@
 # MasKD. RetinaNet R18 -> quarter-width R18 on BCCD.
 _base_ = '../_base_/pairs/retinanet_r18_r18-w16_bccd.py'
-# Published: 7. The maps are compared as they are and the 1x1 convolutions are not trained yet; see
-# README.
+# Published: 7. Raw maps are compared through untrained 1x1 convolutions; see README.
 # First: masks/retinanet_r18_bccd.py
 model = dict(
     distill=dict(

@@ -1,6 +1,6 @@
 # NKD. ResNet-34 -> ResNet-18 on CIFAR-100, 200 epochs.
 _base_ = '../students/resnet_r18_cifar100.py'
-# The authors' values for this pair. The non-target term is about 30 times the cross- entropy at
+# The authors' values for this pair. The non-target term is about 30 times the cross-entropy at
 # first; most of that is the teacher's entropy, which has no gradient.
 model = dict(
     type='mmkd.Distilled',

@@ -1,6 +1,6 @@
 # OFA-KD, CNN to transformer. ConvNeXt-T -> DeiT-T on CIFAR-100 at 224 pixels, 300 epochs.
 _base_ = '../students/deit_t_cifar100.py'
-# The stages end where those of a Swin (2, 2, 6 and 2 blocks) do; this and ε are our choice.
+# The stages end where those of a Swin (2, 2, 6 and 2 blocks) do; this and ε are ours.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
@@ -14,12 +14,7 @@ model = dict(
                 type='mmkd.OFA',
                 student=dict(
                     logits='head.layers.head',
-                    stages=[
-                        'backbone.layers.1',
-                        'backbone.layers.3',
-                        'backbone.layers.9',
-                        'backbone.layers.11',
-                    ],
+                    stages=[f'backbone.layers.{i}' for i in (1, 3, 9, 11)],
                 ),
                 teacher='head.fc',
                 eps=1.0,

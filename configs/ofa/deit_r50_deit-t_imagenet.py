@@ -1,6 +1,6 @@
 # OFA-KD, CNN to transformer. ResNet-50 -> DeiT-T on ImageNet, 300 epochs.
 _base_ = 'mmpretrain::deit/deit-tiny_4xb256_in1k.py'
-# The stages end where those of a Swin (2, 2, 6 and 2 blocks) do; this and ε are our choice.
+# The stages end where those of a Swin (2, 2, 6 and 2 blocks) do; this and ε are ours.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
@@ -11,12 +11,7 @@ model = dict(
                 type='mmkd.OFA',
                 student=dict(
                     logits='head.layers.head',
-                    stages=[
-                        'backbone.layers.1',
-                        'backbone.layers.3',
-                        'backbone.layers.9',
-                        'backbone.layers.11',
-                    ],
+                    stages=[f'backbone.layers.{i}' for i in (1, 3, 9, 11)],
                 ),
                 teacher='head.fc',
                 eps=1.0,

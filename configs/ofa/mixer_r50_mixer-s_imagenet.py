@@ -1,6 +1,6 @@
 # OFA-KD, CNN to MLP. ResNet-50 -> Mixer-S/16 on ImageNet, 300 epochs.
 _base_ = '../students/mixer_s-p16_imagenet.py'
-# Four stages of two blocks; this and ε are our choice.
+# Four stages of two blocks; this and ε are ours.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
@@ -10,13 +10,7 @@ model = dict(
             ofa=dict(
                 type='mmkd.OFA',
                 student=dict(
-                    logits='head.fc',
-                    stages=[
-                        'backbone.layers.1',
-                        'backbone.layers.3',
-                        'backbone.layers.5',
-                        'backbone.layers.7',
-                    ],
+                    logits='head.fc', stages=[f'backbone.layers.{i}' for i in (1, 3, 5, 7)]
                 ),
                 teacher='head.fc',
                 eps=1.0,

@@ -12,15 +12,7 @@ model = dict(
         methods=dict(
             ofa=dict(
                 type='mmkd.OFA',
-                student=dict(
-                    logits='head.fc',
-                    stages=[
-                        'backbone.layer1',
-                        'backbone.layer2',
-                        'backbone.layer3',
-                        'backbone.layer4',
-                    ],
-                ),
+                student=dict(logits='head.fc', stages=[f'backbone.layer{i}' for i in range(1, 5)]),
                 teacher='head.fc',
                 eps=1.0,
             )

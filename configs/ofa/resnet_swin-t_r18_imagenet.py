@@ -1,31 +1,10 @@
 # OFA-KD, transformer to CNN. Swin-T -> ResNet-18 on ImageNet, 100 epochs.
-_base_ = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'
-# ε is that of DeiT-T -> ResNet-18, where it is published.
+_base_ = './resnet_deit-t_r18_imagenet.py'
+# The windows of a Swin need maps of training size when the model is built.
 model = dict(
-    type='mmkd.Distilled',
-    student=_base_.model.type,
     distill=dict(
-        teacher=dict(
-            config='mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py', checkpoint='auto'
-        ),
-        methods=dict(
-            ofa=dict(
-                type='mmkd.OFA',
-                student=dict(
-                    logits='head.fc',
-                    stages=[
-                        'backbone.layer1',
-                        'backbone.layer2',
-                        'backbone.layer3',
-                        'backbone.layer4',
-                    ],
-                ),
-                teacher='head.fc',
-                eps=1.5,
-            )
-        ),
-        # The windows of a Swin want maps that are no smaller.
+        teacher=dict(config='mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py'),
+        methods=dict(ofa=dict(teacher='head.fc')),
         probe_size=(224, 224),
-    ),
+    )
 )
-default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -13,13 +13,7 @@ model = dict(
             ofa=dict(
                 type='mmkd.OFA',
                 student=dict(
-                    logits='head.layers.head',
-                    stages=[
-                        'backbone.layers.0',
-                        'backbone.layers.1',
-                        'backbone.layers.2',
-                        'backbone.layers.3',
-                    ],
+                    logits='head.layers.head', stages=[f'backbone.layers.{i}' for i in (0, 1, 2, 3)]
                 ),
                 teacher='head.fc',
                 eps=1.0,

@@ -7,8 +7,7 @@ model = dict(
         methods=dict(
             pskd=dict(
                 type='mmkd.PatchMixSimulationKD',
-                # Before the classifier, 512 and 128 channels: aligned by a 1x1 conv. The weight is
-                # ours.
+                # Before the classifier; a 1x1 conv aligns 128 to 512 channels. Our weight.
                 feature=dict(
                     student='decode_head.bottleneck',
                     teacher='decode_head.bottleneck',

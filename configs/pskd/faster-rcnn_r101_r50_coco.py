@@ -8,7 +8,7 @@ model = dict(
         methods=dict(
             pskd=dict(
                 type='mmkd.PatchMixSimulationKD',
-                # Standardised maps and weight 6 as in PKD.
+                # Standardized maps and weight 6 as in PKD.
                 feature=dict(
                     student='neck', teacher='neck', levels=(0, 1, 2, 3), normalize=True, weight=6.0
                 ),

@@ -11,7 +11,7 @@ model = dict(
                 levels=(0, 1, 2, 3, 4),
                 weight=6.0,
                 refine=dict(type='mmkd.DAFA'),
-                # The method's weight is for standardised maps, and the head's loss is none of
+                # The method's weight is for standardized maps, and the head's loss is none of
                 # them: 6 × 0.02.
                 region=dict(type='mmkd.DAM', head_weight=0.02),
             )

@@ -1,5 +1,4 @@
-# Student-guided distillation from the student's own first training, with drop-path on. ResNet w16 on
-# 1000 images of Fashion-MNIST.
+# Student-guided KD from an earlier run of the student. ResNet w16 on 1000 images of Fashion-MNIST.
 _base_ = '../students/resnet-droppath_r18-w16_fashion-mnist.py'
 # h and the percentile are the authors'; number of passes, drop-path and weight are ours.
 model = dict(

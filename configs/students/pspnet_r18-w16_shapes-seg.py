@@ -1,9 +1,6 @@
-_base_ = [
-    '../_base_/models/pspnet_r18-w16.py',
-    '../_base_/datasets/shapes-seg.py',
-    '../_base_/schedules/adamw_1000i.py',
-    '../_base_/seg_runtime.py',
-]
-model = dict(decode_head=dict(num_classes=6))
-# A greater rate than the schedule's, for few iterations from scratch.
-optim_wrapper = dict(optimizer=dict(lr=0.003))
+# The teacher at half of its width.
+_base_ = '../teachers/pspnet_r18_shapes-seg.py'
+model = dict(
+    backbone=dict(stem_channels=16, base_channels=16),
+    decode_head=dict(in_channels=128, channels=32),
+)

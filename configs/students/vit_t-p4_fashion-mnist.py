@@ -5,5 +5,5 @@ _base_ = [
     '../_base_/cls_runtime.py',
 ]
 model = dict(backbone=dict(in_channels=1))
-# Transformers want a smaller rate than the ResNets of this schedule.
+# Transformers need a smaller learning rate than the ResNets of this schedule.
 optim_wrapper = dict(optimizer=dict(lr=0.001))

@@ -5,5 +5,5 @@ _base_ = [
     '../_base_/seg_runtime.py',
 ]
 model = dict(decode_head=dict(num_classes=6))
-# A greater rate than the schedule's, for few iterations from scratch.
+# A higher learning rate than the schedule's: there are few iterations.
 optim_wrapper = dict(optimizer=dict(lr=0.003))

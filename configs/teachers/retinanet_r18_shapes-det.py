@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/det_runtime.py',
 ]
 # Shapes are 16 to 100 pixels wide, half of what the anchors of the base cover. The heads are
-# normalised, because the whole training has only 2 400 iterations.
+# normalized, because the whole training has only 2 400 iterations.
 model = dict(
     bbox_head=dict(
         num_classes=5,
@@ -13,5 +13,5 @@ model = dict(
         anchor_generator=dict(octave_base_scale=2),
     )
 )
-# A greater rate than the schedule's, for few iterations from scratch.
+# A higher learning rate than the schedule's: there are few iterations.
 optim_wrapper = dict(optimizer=dict(lr=0.003))

@@ -1,4 +1,4 @@
-# Teacher-free distillation with a designed teacher. ResNet-18 on CIFAR-100, without a teacher.
+# Teacher-free KD with a designed teacher. ResNet-18 on CIFAR-100.
 _base_ = '../_base_/pairs/resnet_self_r18_cifar100.py'
 # The authors' values for ResNet-18 on CIFAR-100.
 model = dict(

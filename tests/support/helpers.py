@@ -66,10 +66,15 @@ def bases_of(path: Path) -> list[str]:
 
 
 def all_bases_of(path: Path) -> list[str]:
-    """Return the bases of a config file, their own bases included."""
-    bases = bases_of(path)
-    own = [path.parent / base for base in bases if '::' not in base]
-    return bases + [base for file in own for base in all_bases_of(file)]
+    """Return the bases of a config file and their own bases: names of packages and full paths."""
+    bases: list[str] = []
+    for base in bases_of(path):
+        if '::' in base:
+            bases.append(base)
+        else:
+            file = (path.parent / base).resolve()
+            bases += [str(file), *all_bases_of(file)]
+    return bases
 
 
 def student_of(path: Path) -> Config:

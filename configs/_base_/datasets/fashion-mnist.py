@@ -1,4 +1,4 @@
-# Fashion-MNIST (classification), 28 x 28 grey, the four unpacked files in data/fashion_mnist.
+# Fashion-MNIST (classification), 28 x 28 gray, the four unpacked files in data/fashion_mnist.
 # Students train on the first 1000 training images, where distillation can help; the last 5000
 # training images are val, the official test set is test.
 dataset_type = 'FashionMNIST'

@@ -7,23 +7,8 @@ metainfo = dict(
     palette=[(230, 60, 60), (60, 160, 75), (0, 130, 200), (245, 190, 40), (145, 60, 180)],
 )
 scale = (160, 160)
-
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=scale, keep_ratio=True),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=scale, keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
-    ),
-]
+train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
+train_pipeline[2]['scale'] = test_pipeline[1]['scale'] = scale  # of Resize
 train_dataloader = dict(
     dataset=dict(
         data_root=data_root,

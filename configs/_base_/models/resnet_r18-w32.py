@@ -1,4 +1,4 @@
-# The first two stages of a ResNet-18 for small pictures (no max pooling), strides 1, 2 and 4.
+# The first two stages of a ResNet-18 for small images (no max pooling), strides 1, 2 and 4.
 model = dict(
     type='ImageClassifier',
     backbone=dict(

@@ -1,4 +1,4 @@
-# RetinaNet with ResNet-18, a narrow FPN and two-conv heads, trained from scratch on small pictures.
+# RetinaNet with ResNet-18, a narrow FPN and two-conv heads, trained from scratch on small images.
 model = dict(
     type='RetinaNet',
     data_preprocessor=dict(

@@ -1,4 +1,4 @@
-# A tiny vision transformer for pictures of 28 x 28: patches of 4 pixels, 49 tokens and a class token.
+# A tiny vision transformer for 28 x 28 images: patches of 4 pixels, 49 tokens, a class token.
 model = dict(
     type='ImageClassifier',
     backbone=dict(

@@ -1,5 +1,5 @@
-# A small autoencoder for HARD on Fashion-MNIST, trained on the teacher's images without their labels.
-# 28 x 28 grey, 32 latents, 5 epochs.
+# A small autoencoder for HARD on Fashion-MNIST (28 x 28 gray), trained on the teacher's images
+# without labels: 32 latents, 5 epochs.
 _base_ = '../../teachers/resnet_r18-w32_fashion-mnist.py'
 data_preprocessor = dict(type='ClsDataPreprocessor')  # an ImageClassifier knows it by itself
 model = dict(_delete_=True, type='mmkd.ConvVAE', size=(28, 28), channels=1, latent=32, width=16)
