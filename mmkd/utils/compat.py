@@ -1,4 +1,4 @@
-"""What mmkd needs of the installed OpenMMLab packages."""
+"""The installed OpenMMLab packages, and the paths of mmkd's own configs and tools."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from mmkd.utils.errors import did_you_mean
 
 MINIMUM_MMENGINE = '0.10.0'
-# Several distributions provide one import name; the forks come first, as they are maintained.
+# Distributions by import name; the maintained forks come first.
 DISTRIBUTIONS = {
     'mmdet': ('onedl-mmdetection', 'mmdet'),
     'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
@@ -32,7 +32,7 @@ def check_versions() -> None:
     """Refuse an mmengine that is missing or too old.
 
     Raises:
-        ImportError: With the pip command that mends it.
+        ImportError: With the pip command that fixes it.
     """
     try:
         import mmengine
@@ -50,10 +50,10 @@ def check_versions() -> None:
 
 
 def register_packages() -> None:
-    """Teach mmengine which distributions ``mmseg::`` and ``mmkd::`` configs come from.
+    """Tell mmengine which distributions provide ``mmseg::`` and ``mmkd::`` configs.
 
-    mmengine maps ``mmseg`` to ``mmsegmentation`` only. Where a fork provides mmseg, it would not
-    find it and would install OpenMMLab's release over the fork.
+    mmengine maps ``mmseg`` to ``mmsegmentation`` only. With a fork installed it would not find
+    mmseg and would install OpenMMLab's release over the fork.
     """
     from mmengine.config.utils import MODULE2PACKAGE
 
@@ -65,14 +65,14 @@ def register_packages() -> None:
 
 
 def resolve_own_configs(find: Callable[[str], str]) -> None:
-    """Let ``_base_ = 'mmkd::…'`` mean the same as the path of that config.
+    """Make ``_base_ = 'mmkd::…'`` equal to the path of that config.
 
-    mmengine looks up whatever an inherited config defines in the scope that stands before the
-    ``::``, by writing ``_scope_`` into it. But mmkd's configs are OpenMMLab configs: their
-    RetinaNet is that of their ``default_scope``, mmdet, and none of mmkd.
+    mmengine writes ``_scope_``, the name before the ``::``, into everything that an inherited
+    config defines. But mmkd's configs are OpenMMLab configs: their RetinaNet belongs to their
+    ``default_scope``, mmdet, not to mmkd.
 
     Args:
-        find: Takes a name below ``configs/`` and returns the path.
+        find: Maps a name below ``configs/`` to its path.
     """
     from mmengine.config import Config
 
@@ -86,21 +86,21 @@ def resolve_own_configs(find: Callable[[str], str]) -> None:
 
 
 def require(module: str, purpose: str) -> None:
-    """Raise a clear error where an OpenMMLab package is needed and missing.
+    """Raise a clear error if a required OpenMMLab package is missing.
 
     Args:
         module: Import name, such as ``mmdet``.
         purpose: What needs it, for the message.
 
     Raises:
-        ImportError: With the pip command that mends it.
+        ImportError: With the pip command that fixes it.
     """
     if module in DISTRIBUTIONS and installed_distribution(module) is None:
         raise ImportError(f'{purpose} needs {module}: pip install {DISTRIBUTIONS[module][0]}')
 
 
 def payload(name: str) -> Path:
-    """Return where a part of the repository that is no Python package lies.
+    """Return the folder of a part of the repository that is not a Python package.
 
     Args:
         name: ``'configs'`` or ``'tools'``.
@@ -113,7 +113,7 @@ def payload(name: str) -> Path:
 def config(name: str) -> str:
     """Return the path of a config that mmkd ships.
 
-    It serves as ``_base_ = __import__('mmkd').config('pskd/retinanet_r101_r50_coco.py')``.
+    Use it as ``_base_ = __import__('mmkd').config('pskd/retinanet_r101_r50_coco.py')``.
 
     Args:
         name: Path below ``configs/``.

@@ -48,7 +48,7 @@ def config_key(prefix: str) -> Iterator[None]:
 
 
 def deprecated(old: str, new: str, stacklevel: int = 3) -> None:
-    """Warn that a name goes in the next release.
+    """Warn that a name will be removed in the next release.
 
     Args:
         old: What the user wrote.
@@ -61,7 +61,7 @@ def deprecated(old: str, new: str, stacklevel: int = 3) -> None:
 
 
 class Interrupted(SystemExit):
-    """A run was asked to end and did, with its work saved; exit code 143, as of SIGTERM."""
+    """A run stopped on request, with its work saved; exit code 143, as for SIGTERM."""
 
     def __init__(self) -> None:
         super().__init__(143)

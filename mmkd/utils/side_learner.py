@@ -1,4 +1,4 @@
-"""A module that learns beside the student, with an optimizer of its own."""
+"""A module that is trained beside the student by its own optimizer."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from torch import Tensor, nn
 
 from mmkd.utils import ConfigError, did_you_mean
 
-# Parameters that stay in an interval, by name.
+# Interval of a parameter, by name.
 Bounds = Mapping[str, tuple[float, float]]
 
 
 class SideLearner(nn.Module):
-    """Own a module that its own optimizer trains, in steps of their own.
+    """Hold a module and train it with its own optimizer, in separate steps.
 
-    For what plays against the student or for it: an augmentor, a policy. The module is no child:
-    the student's optimizer has none of its parameters and DDP does not wrap them. As a child of a
-    method the learner moves with it, follows its training mode, and saves module and optimizer in
-    its state dict, so that a resumed run goes on where it was.
+    It is for adversarial or cooperative parts, such as an augmentor or a policy. The module is not
+    a child: the student's optimizer has none of its parameters and DDP does not wrap them. As a
+    child of a method or mixer the learner moves with its owner, follows its training mode, and
+    saves module and optimizer in the owner's state dict, so that runs resume exactly.
 
-    What the student learns from has to be computed under ``torch.no_grad()``, or it would fill the
-    module's ``grad`` for nothing; the loss of :meth:`step` with gradients.
+    Compute what the student learns from under ``torch.no_grad()``, or it fills the module's
+    ``grad`` needlessly; compute the loss of :meth:`step` with gradients.
 
     Args:
-        module: What learns.
-        optimizer: Config of its optimizer, such as ``dict(type='Adam', lr=1e-3)``; to climb
-            instead of descend, with ``maximize=True``. None: it never changes.
-        bounds: Smallest and largest value of parameters by name, kept after every step. Defaults
-            to None, no bounds.
+        module: The module.
+        optimizer: Config of its optimizer, such as ``dict(type='Adam', lr=1e-3)``; for gradient
+            ascent, with ``maximize=True``. None: the module is constant.
+        bounds: Minimum and maximum of parameters by name, enforced after every step. Defaults to
+            None, no bounds.
         key: Config key of the optimizer for error messages. Defaults to ``'optimizer'``.
 
     Raises:
         ConfigError: The optimizer cannot be built.
-        ValueError: There is no parameter of a name in ``bounds``.
+        ValueError: ``bounds`` names a parameter that does not exist.
     """
 
     def __init__(
@@ -58,7 +58,8 @@ class SideLearner(nn.Module):
                 self.optimizer = OPTIMIZERS.build(config)
             except (TypeError, ValueError, KeyError) as error:
                 raise ConfigError(
-                    key, f"is an optimizer's config, such as dict(type='Adam', lr=0.001): {error}"
+                    key,
+                    f"must be an optimizer config, as dict(type='Adam', lr=0.001): {error}",
                 ) from error
         known = dict(module.named_parameters())
         for name in self.bounds:
@@ -68,25 +69,25 @@ class SideLearner(nn.Module):
 
     @property
     def module(self) -> nn.Module:
-        """What learns."""
+        """The trained module."""
         return self._held[0]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what the module returns; at the first call it gets rank 0's values."""
+        """Run the module; the first call synchronizes it with rank 0."""
         self._share()
         return self.module(*args, **kwargs)
 
     def step(self, loss: Tensor, retain_graph: bool = False) -> None:
-        """Take one step down a loss, in fp32, with the mean of the gradients of all ranks.
+        """Take one optimizer step in fp32, with gradients averaged over all ranks.
 
-        All ranks have to call it in the same iterations. Nothing but the module changes: the
-        ``grad`` of every parameter in the loss stays as it is, and DDP notices nothing. A
-        parameter that the loss does not use has a zero gradient; so has everything in a step in
-        which some gradient is not finite, as after an overflow under AMP.
+        All ranks must call it in the same iterations. Only the module changes: the ``grad`` of
+        other parameters in the loss is untouched, and DDP is not involved. Parameters that the
+        loss does not use get a zero gradient; so do all of them if any gradient is not finite, as
+        after an overflow under AMP.
 
         Args:
             loss: Scalar, computed with gradients.
-            retain_graph: Whether the loss's graph is needed once more. Defaults to False.
+            retain_graph: Whether the loss's graph is needed again. Defaults to False.
         """
         if self.optimizer is None:
             return
@@ -102,7 +103,7 @@ class SideLearner(nn.Module):
             ]
         )
         all_reduce(flat, op='mean')
-        # No skipped step: to know would mean to wait for the device.
+        # Zeroed, not skipped: skipping would need a device sync.
         flat = torch.where(flat.isfinite().all(), flat, 0)
         for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters])):
             parameter.grad = gradient.view_as(parameter)
@@ -112,38 +113,38 @@ class SideLearner(nn.Module):
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """Bring every parameter back into its bounds."""
+        """Clamp every parameter to its bounds."""
         for name, (low, high) in self.bounds.items():
             self.module.get_parameter(name).clamp_(low, high)
 
     @torch.no_grad()
     def _share(self) -> None:
-        """Give every rank the values of rank 0, once."""
+        """Broadcast the values of rank 0 to every rank, once."""
         if not self._shared:
             self._shared = True
             for value in self.module.state_dict().values():
                 broadcast(value)
 
     def train(self, mode: bool = True) -> SideLearner:
-        """Set the mode of the module, too."""
+        """Set the mode of the module as well."""
         self.module.train(mode)
         return super().train(mode)
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
-        """Move module and optimizer with the owner; their precision stays their own."""
+        """Move module and optimizer with the owner, without changing their precision."""
         result = super()._apply(fn, *args, **kwargs)
         tensors = self.module.state_dict().values()
         here = next((t.device for t in tensors), torch.device('cpu'))
         optimizer = self.optimizer
         state = None if optimizer is None else optimizer.state_dict()
         self.module.to(fn(torch.empty(0, device=here)).device)
-        if optimizer is not None:  # moving may make new parameters; loading moves the state
+        if optimizer is not None:  # moving may create new parameters; loading moves the state
             optimizer.param_groups[0]['params'] = list(self.module.parameters())
             optimizer.load_state_dict(state)
         return result
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return the state of module and optimizer: tensors, numbers and containers of them."""
+        """Return the state of module and optimizer."""
         optimizer = None if self.optimizer is None else self.optimizer.state_dict()
         return dict(module=dict(self.module.state_dict()), optimizer=optimizer)
 

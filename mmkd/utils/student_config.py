@@ -67,7 +67,7 @@ def plain_config(cfg: Config) -> Config:
 
 
 def pairs_images(cfg: Config) -> bool:
-    """Whether the training batches of a config are made of same-class pairs."""
+    """Whether the training batches consist of same-class pairs."""
     return is_mmkd((cfg.get('train_dataloader') or {}).get('batch_sampler'))
 
 
