@@ -38,10 +38,7 @@ def make_batch(
         ``data_preprocessor`` of a model.
     """
     rng = np.random.default_rng(seed)
-    if isinstance(size, int):
-        size = (size, size)
-    sizes: Any = [tuple(size)] * num if isinstance(size[0], int) else [tuple(s) for s in size]
-    assert len(sizes) == num
+    sizes = sizes_of(size, num)
     inputs = [torch.from_numpy(rng.integers(0, 256, (channels, *s), dtype=np.uint8)) for s in sizes]
     make = dict(det=det_sample, seg=seg_sample, cls=cls_sample)[task]
     samples = [make(rng, s, num_classes, masks) for s in sizes]
@@ -53,6 +50,15 @@ def make_batch(
         names = dict(img_id=index, sample_idx=index, img_path=f'{index}.png')
         sample.set_metainfo(dict(**names, **shapes))
     return dict(inputs=inputs, data_samples=samples)
+
+
+def sizes_of(size: Any, num: int) -> list[tuple[int, int]]:
+    """Return (height, width) of every image."""
+    if isinstance(size, int):
+        size = (size, size)
+    sizes = [tuple(size)] * num if isinstance(size[0], int) else [tuple(s) for s in size]
+    assert len(sizes) == num
+    return sizes
 
 
 def det_sample(
