@@ -1,8 +1,8 @@
-"""Augmentations of feature maps that can be differentiated by how strong and how likely they are.
+"""Augmentations of feature maps, differentiable in strength and probability, and relaxed draws.
 
 Every operation takes maps (N, C, H, W), a strength and its random numbers, and is the identity at
-strength 0. What it removes becomes the channel's mean over the map, so no level is shifted. None
-moves anything: the student's map would no longer lie on the teacher's.
+strength 0. Removed values become the channel's mean over the map, so that no level shifts. None is
+geometric: the student's map would no longer align with the teacher's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+__all__ = ['OPERATIONS', 'augment', 'relaxed_bernoulli', 'relaxed_choice']
 
 # Smallest distance of a relaxed probability from 0 and 1, where its logit is infinite.
 EPS = 1e-6
@@ -36,7 +38,7 @@ def drop(x: Tensor, strength: Tensor, draw: Tensor) -> Tensor:
 def cutout(x: Tensor, strength: Tensor, draw: Tensor) -> Tensor:
     """Flatten a rectangle of ``strength`` times the map's sides around a point, (N, 2) from 0 to 1.
 
-    The point is x, y in parts of the map. A cell counts by the part of it that is covered, so the
+    The point is x, y as fractions of the map. A location counts by its covered fraction, so the
     derivative by the strength exists.
     """
     height, width = x.shape[-2:]
@@ -60,7 +62,7 @@ def fade(x: Tensor, share: Tensor) -> Tensor:
 
 
 def covered(center: Tensor, half: Tensor, cells: int) -> Tensor:
-    """Return which part of each cell lies within ``half`` of a centre (N, 1): (N, cells)."""
+    """Return the fraction of each location within ``half`` of a center (N, 1): (N, cells)."""
     left = torch.arange(cells, device=center.device, dtype=center.dtype)
     right = torch.minimum(left + 1, center + half)
     return (right - torch.maximum(left, center - half)).clamp(min=0)
@@ -68,11 +70,11 @@ def covered(center: Tensor, half: Tensor, cells: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation of this page.
+    """An operation of this module.
 
     Args:
         apply: The function.
-        cap: Strength at magnitude 1: what is left must still teach.
+        cap: Strength at magnitude 1, low enough to leave a useful target.
         draw: Random numbers of maps of a shape (N, C, H, W), from a generator.
     """
 
@@ -112,18 +114,25 @@ def relaxed_bernoulli(probability: Tensor, u: Tensor, tau: float = 0.5) -> Tenso
     return hard + (soft - soft.detach())
 
 
-def relaxed_choice(logits: Tensor, u: Tensor, tau: float = 1.0) -> Tensor:
+def relaxed_choice(logits: Tensor, u: Tensor, tau: float = 1.0, hard: bool = False) -> Tensor:
     """Return a relaxed one-hot choice, ``softmax((π - log(-log u)) / τ)`` over the last axis.
 
-    Source: Jang et al., "Categorical Reparameterization with Gumbel-Softmax", ICLR 2017. Its
-    largest entry is an exact draw from softmax(π).
+    Its largest entry is an exact draw from softmax(π).
+
+    Source: Jang et al., "Categorical Reparameterization with Gumbel-Softmax", ICLR 2017, eq. 1-2.
 
     Args:
         logits: π, broadcast against u.
         u: Uniform numbers from 0 to 1.
         tau: Temperature. Defaults to 1.0.
+        hard: Return that draw as exactly 0 and 1, with the derivative of the relaxed choice
+            (straight through). Defaults to False.
     """
-    return ((logits - (-u.clamp(EPS, 1 - EPS).log()).log()) / tau).softmax(-1)
+    soft = ((logits - (-u.clamp(EPS, 1 - EPS).log()).log()) / tau).softmax(-1)
+    if not hard:
+        return soft
+    drawn = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft)
+    return drawn + (soft - soft.detach())
 
 
 def augment(
@@ -133,12 +142,12 @@ def augment(
     applied: Tensor,
     draws: Sequence[Tensor],
 ) -> Tensor:
-    """Apply one operation after the other, each where it is drawn: ``b · o(F; μ) + (1 - b) · F``.
+    """Apply one operation after the other, each where drawn: ``b · o(F; μ) + (1 - b) · F``.
 
     Args:
         x: Maps (N, C, H, W).
         operations: Names of the operations.
-        magnitudes: μ of each from 0 to 1, in parts of the operation's cap.
+        magnitudes: μ of each from 0 to 1, as a fraction of the operation's cap.
         applied: b (N, …), 1 where an operation is applied, a column for each.
         draws: Random numbers of each.
     """

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mmkd.functional.feature import resize_to
+from mmkd.functional import resize_to
 
 
 class Adapter(nn.Module):
     """Match a student map to a teacher map.
 
     A 1×1 convolution only where the channels differ, bilinear interpolation only where the sizes
-    do. Nothing of it is part of the exported student.
+    do. It is not part of the exported student.
 
     Args:
         student_channels: Channels of the student's map.

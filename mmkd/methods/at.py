@@ -4,13 +4,50 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmkd.functional import attention_distance
-from mmkd.methods.base import Method, Tensors
+from mmkd.methods.base import Method
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError
+from mmkd.utils import at_least
 from mmkd.view import View
+
+
+def activation_attention(x: Tensor, p: float = 2.0) -> Tensor:
+    """Mean of ``|F|^p`` over the channels, flattened and divided by its Euclidean norm.
+
+    Args:
+        x: Map (N, C, H, W).
+        p: Power. Defaults to 2.0.
+
+    Returns:
+        Attention (N, H·W); 0 where the whole map is.
+    """
+    power = x.square() if p == 2 else x.abs().pow(p)  # squares need no second copy of the map
+    return F.normalize(power.mean(1).flatten(1), dim=1)
+
+
+def attention_distance(student: Tensor, teacher: Tensor, p: float = 2.0) -> Tensor:
+    """Mean squared difference of two attention maps, of any channels and sizes.
+
+    The larger map is pooled to the smaller one, along each axis.
+
+    Args:
+        student: Map (N, C_student, H, W).
+        teacher: Map (N, C_teacher, H', W').
+        p: Power of the attention. Defaults to 2.0.
+
+    Returns:
+        Scalar, mean over N and the locations; 0 where the student equals the teacher.
+    """
+    size = tuple(min(s, t) for s, t in zip(student.shape[-2:], teacher.shape[-2:]))
+    attentions = []
+    for x in (student, teacher):
+        if tuple(x.shape[-2:]) != size:
+            x = F.adaptive_avg_pool2d(x, size)
+        attentions.append(activation_attention(x, p))
+    return (attentions[0] - attentions[1]).square().mean()
 
 
 @MODELS.register_module()
@@ -18,7 +55,7 @@ class AT(Method):
     """Make the student active where the teacher is.
 
     ``L = Σ_l mean (Q(F_s^l) - Q(F_t^l))²`` with the attention ``Q(F) = a / ||a||_2``,
-    ``a = mean_c |F_c|^p``. Channels may differ, so there is nothing to align and nothing to learn.
+    ``a = mean_c |F_c|^p``. Channels may differ: nothing is aligned and nothing is learned.
 
     Source: Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017, eq. 2.
 
@@ -26,8 +63,8 @@ class AT(Method):
         student: Tap of L maps (N, C_student, H, W).
         teacher: Tap of L maps (N, C_teacher, H', W'); the larger map is pooled to the smaller.
         p: Power. Defaults to 2.0.
-        weight: See :class:`~mmkd.methods.base.Method`; the loss is a mean over cells of
-            differences of unit vectors, so it is tiny. Defaults to 1000.0, of CIFAR.
+        weight: See :class:`~mmkd.methods.base.Method`; the loss is a mean of squared differences of
+            unit vectors, so it is tiny. Defaults to 1000.0, of CIFAR.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: the squared mean instead of the norm of the difference, as in the public
@@ -38,20 +75,15 @@ class AT(Method):
         self, student: Any, teacher: Any, p: float = 2.0, weight: Any = 1000.0, **kwargs: Any
     ) -> None:
         super().__init__(student, teacher, weight=weight, **kwargs)
-        self.p = p
-        if not self.p >= 1:
-            raise ConfigError('p', f'a power is at least 1, not {self.p}')
+        self.p = at_least(1, p=p)
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Check the shapes."""
-        assert isinstance(student, list) and isinstance(teacher, list)
         self.check_pairs(student, teacher, ndim=4)
 
     def forward(
         self, student: list[Tensor], teacher: list[Tensor], view: View
     ) -> dict[str, Tensor]:
         """Return ``at``, the sum over the levels."""
-        total = student[0].new_zeros(())
-        for s, t in zip(student, teacher):
-            total = total + attention_distance(s, t, self.p)
-        return dict(at=total)
+        levels = [attention_distance(s, t, self.p) for s, t in zip(student, teacher)]
+        return dict(at=torch.stack(levels).sum())

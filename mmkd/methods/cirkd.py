@@ -2,47 +2,134 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_gather, get_rank
-from mmengine.logging import MessageHub
 from torch import Tensor, nn
 
 from mmkd.functional import (
-    cross_image_loss,
-    enqueue,
-    memory_loss,
-    pick_pixels,
-    random_embeddings,
+    one_hot_pixels,
     region_means,
     resize_labels,
     resize_to,
+    softmax_kl,
+    unit_pixels,
 )
-from mmkd.functional.relations import unit_pixels
-from mmkd.methods.base import Method, Tensors
-from mmkd.methods.segmentation import classes_of, label_maps
-from mmkd.methods.skd import check_pool
+from mmkd.methods.base import Method
+from mmkd.methods.segmentation import label_maps, number_of_classes
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, step_generator
+from mmkd.utils import ConfigError, integer, non_negative, positive, progress, step_generator
 from mmkd.view import View
 
 # Keep the draws of this method apart from each other and from a mixer's in the same step.
 PICK, PIXELS, REGIONS = 101, 102, 103
 
 
+def cross_image_loss(student: Tensor, teacher: Tensor, tau: float = 0.1) -> Tensor:
+    """KL between the relations of the locations of every image to those of every image.
+
+    ``L = 1/N² Σ_ij mean_p KL(softmax(t_i,p · t_j / τ) || softmax(s_i,p · s_j / τ))`` with
+    s, t of unit length.
+
+    Args:
+        student: Map (N, C_student, H, W).
+        teacher: Map (N, C_teacher, H, W), without gradient.
+        tau: Temperature. Defaults to 0.1.
+
+    Returns:
+        Scalar; 0 where the student equals the teacher. Its memory is N² matrices (H·W, H·W).
+    """
+    rows = [unit_pixels(x) for x in (student, teacher)]  # (N, P, C)
+    logits = [torch.einsum('ipc,jqc->ijpq', x, x) / tau for x in rows]
+    return softmax_kl(logits[0], logits[1].log_softmax(3), 3, is_log=True).mean()
+
+
+def memory_loss(
+    student: Tensor, teacher: Tensor, memory: Tensor, valid: Tensor, tau: float = 0.1
+) -> Tensor:
+    """KL between the relations of locations to the embeddings of a memory.
+
+    Args:
+        student: Embeddings (P, C) of unit length, projected to the teacher's channels.
+        teacher: Embeddings (P, C) of unit length, without gradient.
+        memory: Embeddings (Q, C) of unit length.
+        valid: 1 for the locations (P,) that count, 0 for ignored ones.
+        tau: Temperature. Defaults to 0.1.
+
+    Returns:
+        Scalar: the mean over the valid locations; 0 where there is none.
+    """
+    logits = [x @ memory.T / tau for x in (student, teacher)]  # (P, Q)
+    divergence = softmax_kl(logits[0], logits[1].log_softmax(1), 1, is_log=True)  # (P,)
+    return (divergence * valid).sum() / valid.sum().clamp(min=1)
+
+
+def pick_pixels(
+    feature: Tensor,
+    labels: Tensor,
+    scores: Tensor,
+    count: int,
+    num_classes: int,
+    ignore_index: int = 255,
+) -> tuple[Tensor, Tensor]:
+    """Pick the locations of every class with the highest scores in every image.
+
+    Args:
+        feature: Map (N, C, H, W).
+        labels: Class indices (N, H, W).
+        scores: Random numbers (N, H·W) in [0, 1).
+        count: Locations V of each class and image, at most.
+        num_classes: Number of classes K.
+        ignore_index: Label of ignored locations. Defaults to 255.
+
+    Returns:
+        Embeddings (N, K, V, C), and whether each (N, K, V) belongs to its class.
+    """
+    members = one_hot_pixels(labels, num_classes, ignore_index).transpose(1, 2)  # (N, K, P)
+    count = min(count, members.shape[2])
+    top, index = scores[:, None].masked_fill(members == 0, -1).topk(count)  # (N, K, V)
+    pixels = feature.flatten(2).transpose(1, 2)  # (N, P, C)
+    image = torch.arange(len(pixels), device=pixels.device)[:, None, None]
+    return pixels[image, index], top >= 0
+
+
+def enqueue(queue: Tensor, pointer: Tensor, entries: Tensor, valid: Tensor) -> None:
+    """Write entries into ring buffers, one for each class, in place.
+
+    Args:
+        queue: Buffers (K, Q, C).
+        pointer: Next slot (K,) of every buffer; int64.
+        entries: New entries (N, K, V, C), written image by image in order.
+        valid: Which of them (N, K, V) are real. Of more than Q, the last Q stay.
+    """
+    size = queue.shape[1]
+    entries = entries.transpose(0, 1).flatten(1, 2)  # (K, N·V, C)
+    valid = valid.transpose(0, 1).flatten(1, 2)
+    position = valid.cumsum(1) - 1  # (K, N·V), of the valid ones
+    total = valid.sum(1)  # (K,)
+    kept = valid & (position >= (total - size)[:, None])
+    slot = (pointer[:, None] + position) % size
+    classes, index = kept.nonzero(as_tuple=True)
+    queue[classes, slot[classes, index]] = entries[classes, index].to(queue)
+    pointer.copy_((pointer + total) % size)
+
+
+def random_embeddings(classes: int, size: int, channels: int) -> Tensor:
+    """Draw embeddings (K, Q, C) of unit length, the initial content of a queue."""
+    return F.normalize(torch.randn(classes, size, channels), dim=2)
+
+
 @MODELS.register_module()
 class CIRKD(Method):
-    """Pull the relations of cells across images, and to a memory of the teacher's, to its own.
+    """Pull relations between locations, across images and to a memory, towards the teacher's.
 
     ``L = λ_b L_batch + λ_p L_pixel + λ_r L_region``. ``L_batch`` compares, for every pair of images
-    of this process, how every cell relates to the cells of the other image
-    (:func:`~mmkd.functional.cross_image_loss`); ``L_pixel`` and ``L_region`` how it relates to
-    cells and class regions of earlier images (:func:`~mmkd.functional.memory_loss`), which the
-    teacher leaves in one queue of each kind for every class. For the memory, the student's cells
-    pass a small projection to the teacher's channels.
+    of this process, how every location relates to those of the other image
+    (:func:`cross_image_loss`); ``L_pixel`` and ``L_region`` how it relates to locations and class
+    regions of earlier images (:func:`memory_loss`), kept from the teacher in one queue of each kind
+    for every class. For the memory, a small projection maps the student to the teacher's channels.
 
     Source: Yang et al., "Cross-Image Relational Knowledge Distillation for Semantic
     Segmentation", CVPR 2022.
@@ -54,22 +141,24 @@ class CIRKD(Method):
         batch_weight: Weight λ_b. Defaults to 1.0.
         pixel_weight: Weight λ_p. Defaults to 0.1.
         region_weight: Weight λ_r. Defaults to 0.1.
-        pixel_queue: Cells that are kept for each class. Defaults to 20000.
-        region_queue: Regions that are kept for each class. Defaults to 2000.
-        pixel_samples: Cells drawn from the queues in a step, all classes together. Defaults to
+        pixel_queue: Locations kept for each class. Defaults to 20000.
+        region_queue: Regions kept for each class. Defaults to 2000.
+        pixel_samples: Locations drawn from the queues in a step, all classes together. Defaults to
             4096.
         region_samples: Regions drawn from the queues in a step, all classes together. Defaults
             to 1024.
-        pixels_per_class: Cells of each class and image that enter the queue. Defaults to 16.
+        pixels_per_class: Locations of each class and image that enter the queue. Defaults to 16.
         num_classes: Number of classes K. Defaults to None: that of the teacher's decode head.
         ignore_index: Label of ignored pixels. Defaults to 255.
-        pool: Side of average-pooling windows before everything, in cells; the batch term holds
+        pool: Side of average-pooling windows before everything, in locations; the batch term holds
             matrices of (N·H·W / pool²)² entries. Defaults to 1.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: the cells that enter a class's queue are cells of that class, as in the paper; the
+    Deviations: the locations that enter a class's queue are of that class, as in the paper; the
     reference code picks positions regardless of the class. Queues are exact ring buffers.
     """
+
+    tasks = ('seg',)
 
     def __init__(
         self,
@@ -90,46 +179,36 @@ class CIRKD(Method):
         **kwargs: Any,
     ) -> None:
         super().__init__(student, teacher, **kwargs)
-        self.tau = tau
-        self.lambdas = dict(batch=batch_weight, pixel=pixel_weight, region=region_weight)
-        self.sizes = dict(
+        self.tau = positive(tau=tau)
+        weights = dict(batch=batch_weight, pixel=pixel_weight, region=region_weight)
+        self.lambdas = {k: non_negative(**{f'{k}_weight': v}) for k, v in weights.items()}
+        if not any(weights.values()):
+            raise ConfigError('batch_weight', 'all three weights are 0: set weight=0')
+        sizes = dict(
             pixel_queue=pixel_queue,
             region_queue=region_queue,
             pixel_samples=pixel_samples,
             region_samples=region_samples,
             pixels_per_class=pixels_per_class,
         )
+        self.sizes = {name: integer(1, False, **{name: size}) for name, size in sizes.items()}
         self.num_classes = num_classes
         self.ignore_index = ignore_index
-        self.pool = pool
-        check_pool(self.pool)
-        if not self.tau > 0:
-            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
-        for name, size in self.sizes.items():
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ConfigError(name, f'is a whole number from 1 on, not {size!r}')
-        for name, value in self.lambdas.items():
-            if value < 0:
-                raise ConfigError(f'{name}_weight', f'is not negative, unlike {value}')
-        if not any(self.lambdas.values()):
-            raise ConfigError('batch_weight', 'all three weights are 0: set weight=0')
+        self.pool = integer(1, pool=pool)
 
     @property
-    def remembers(self) -> bool:
+    def has_memory(self) -> bool:
         """Whether a memory term has a weight."""
         return self.lambdas['pixel'] > 0 or self.lambdas['region'] > 0
 
-    def build(
-        self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
-    ) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the projection and the queues."""
-        assert isinstance(student, list) and isinstance(teacher, list)
         self.check_pairs(student, teacher, ndim=4)
         if len(student) != 1:
-            raise ConfigError('levels', f'takes one map, not {len(student)}')
-        if not self.remembers:
+            raise ConfigError('levels', f'CIRKD compares one map, got {len(student)}; choose one')
+        if not self.has_memory:
             return
-        classes = classes_of(self, self.num_classes, teachers)
+        classes = number_of_classes(self, self.num_classes, teachers)
         channels = teacher[0].shape[1]
         self.project = nn.Sequential(
             nn.Conv2d(student[0].shape[1], channels, 1, bias=False),
@@ -153,12 +232,12 @@ class CIRKD(Method):
         losses = {}
         if self.lambdas['batch']:
             losses['batch'] = cross_image_loss(s, t, self.tau)
-        if self.remembers:
+        if self.has_memory:
             losses.update(self.memory_losses(self.project(s), t, view))
         return {name: value * self.lambdas[name] for name, value in losses.items()}
 
     def memory_losses(self, student: Tensor, teacher: Tensor, view: View) -> dict[str, Tensor]:
-        """Update the queues and compare the relations to what is drawn from them.
+        """Update the queues and compare the relations to samples from them.
 
         Args:
             student: Projected map (N, C_teacher, H, W).
@@ -166,8 +245,8 @@ class CIRKD(Method):
             view: Whose label maps to use.
         """
         labels = resize_labels(label_maps(view), tuple(teacher.shape[-2:]))
-        iteration = int(MessageHub.get_current_instance().runtime_info.get('iter', 0))
-        self.remember(F.normalize(teacher, dim=1), labels, iteration)
+        iteration = progress()[0]
+        self.update_queues(F.normalize(teacher, dim=1), labels, iteration)
         cells = [unit_pixels(x).flatten(0, 1) for x in (student, teacher)]  # (N·H·W, C)
         valid = (labels != self.ignore_index).flatten().to(student)
         losses = {}
@@ -178,29 +257,22 @@ class CIRKD(Method):
         return losses
 
     @torch.no_grad()
-    def remember(self, teacher: Tensor, labels: Tensor, iteration: int) -> None:
-        """Enqueue cells and class means of all processes, in the order of their ranks.
+    def update_queues(self, teacher: Tensor, labels: Tensor, iteration: int) -> None:
+        """Enqueue locations and class means of all processes, in the order of their ranks.
 
-        What an image contributes depends on the run's seed, the iteration and the image's place
-        in the whole batch, so that every process holds the same queues.
+        The picks depend on the run's seed, the iteration and the image's index in the whole batch,
+        so that every process holds the same queues.
 
         Args:
-            teacher: Cells of unit length (N, C, H, W).
+            teacher: Map of unit length (N, C, H, W).
             labels: Class indices (N, H, W).
             iteration: Training iteration.
         """
         classes = len(self.pixel_pointer)
         count, first = len(teacher), get_rank() * len(teacher)
-        scores = torch.stack(
-            [
-                torch.rand(
-                    labels[0].numel(),
-                    generator=step_generator(iteration, rank=first + i, salt=PICK),
-                    dtype=torch.float64,
-                )
-                for i in range(count)
-            ]
-        ).to(teacher.device)
+        generators = [step_generator(iteration, first + i, PICK) for i in range(count)]
+        draws = [torch.rand(labels[0].numel(), generator=g, dtype=torch.double) for g in generators]
+        scores = torch.stack(draws).to(teacher.device)
         pixels, picked = pick_pixels(
             teacher, labels, scores, self.sizes['pixels_per_class'], classes, self.ignore_index
         )

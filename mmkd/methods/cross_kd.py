@@ -10,32 +10,43 @@ import torch.nn.functional as F
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from mmkd.functional import (
-    distribution_kl,
-    giou_loss,
-    log_iou_loss,
-    prior_rows,
-    quality_focal_kd,
-    standardize,
-)
+from mmkd.functional import distribution_kl, prior_rows, standardize
 from mmkd.methods.adapters import Adapter
-from mmkd.methods.base import Method, Tensors
-from mmkd.models.dense_targets import DenseTargets, check_head, dense_targets
-from mmkd.models.head_families import family_of
+from mmkd.methods.detection import DenseTargets, HeadMethod, check_shapes, parse_family
 from mmkd.registry import MODELS
 from mmkd.taps import Tap
-from mmkd.utils import ConfigError
+from mmkd.utils import integer, non_negative
 from mmkd.view import View
 
 
+def quality_focal_kd(student_logits: Tensor, teacher_logits: Tensor, beta: float = 1.0) -> Tensor:
+    """Cross entropy of sigmoids, weighted by the distance to the teacher's score.
+
+    ``Σ_k |σ(s_k) - σ(t_k)|^β BCE(σ(s_k), σ(t_k))``: the quality focal loss (Li et al., NeurIPS
+    2020) with a teacher's scores as targets.
+
+    Args:
+        student_logits: Logits (P, K).
+        teacher_logits: Logits (P, K), without gradient.
+        beta: Exponent of the focal weight. Defaults to 1.0.
+
+    Returns:
+        Losses (P,); 0 where the student equals the teacher.
+    """
+    # mmdet's quality_focal_loss_tensor_target indexes by a mask, which waits for the device.
+    target = teacher_logits.sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(student_logits, target, reduction='none')
+    return (entropy * (student_logits.sigmoid() - target).abs().pow(beta)).sum(1)
+
+
 @MODELS.register_module()
-class CrossKD(Method):
-    """Send the student's head features through the teacher's head and distil what comes out.
+class CrossKD(HeadMethod):
+    """Feed the student's head features into the teacher's head and distill the predictions.
 
     The student's feature behind the i-th conv of a branch, before its activation, gets mean and
     deviation of the teacher's in every channel and passes the teacher's remaining convs and
     predictor, which are frozen but let gradients through. These cross predictions ĉ, r̂ are pulled
-    towards the teacher's own c, r, while the student's own predictions see the ground truth only:
+    towards the teacher's own c, r, while the student's own predictions learn the ground truth only:
 
     ``L = λ_c Σ_p v_p Σ_k |σ(ĉ) - σ(c)| BCE(σ(ĉ), σ(c)) / M + λ_r Σ_p w_p D(r̂, r) / Z``
 
@@ -53,7 +64,7 @@ class CrossKD(Method):
         teacher: Path of the teacher's; ``'name:bbox_head'`` where there are several teachers.
             Defaults to ``'bbox_head'``.
         head: Kind of both heads: ``'gfl'``, ``'retina'``, ``'atss'``, ``'fcos'``, or a dict of
-            the arguments of :class:`~mmkd.models.head_families.HeadFamily` for another one.
+            the arguments of :class:`~mmkd.methods.detection.HeadFamily` for another one.
             Defaults to ``'gfl'``.
         start: Convs i of the student in front of the teacher's; 0 takes the neck's maps. Defaults
             to None: as published for the head.
@@ -83,33 +94,20 @@ class CrossKD(Method):
         warmup_iters: int | None = None,
         every: int | None = None,
     ) -> None:
-        super().__init__(weight=weight, warmup_iters=warmup_iters, every=every)
-        self._paths = dict(student=student, teacher=teacher)
-        self._head = head
-        self._start = start
-        self._lambdas = dict(cls=cls_weight, reg=reg_weight, centerness=centerness_weight)
-        # A teacher is no part of this module: a plain list keeps it unregistered.
-        self._teacher: list[Any] = []
-        for side, path in self._paths.items():
-            if not isinstance(path, str) or not path:
-                raise ConfigError(side, f'is the path of a head, not {path!r}')
-        self.family = family_of(self._head, 'head')
-        self.start = self.family.start if self._start is None else self._start
-        if isinstance(self.start, bool) or not isinstance(self.start, int) or self.start < 0:
-            raise ConfigError('start', f'is a number of convs, not {self.start!r}')
+        super().__init__(student, teacher, weight=weight, warmup_iters=warmup_iters, every=every)
+        self.family = parse_family(head)
+        self.start = integer(0, start=self.family.start if start is None else start)
+        weights = dict(cls=cls_weight, reg=reg_weight, centerness=centerness_weight)
         self.lambdas = {}
-        for term, value in self._lambdas.items():
+        for term, value in weights.items():
             value = getattr(self.family, f'{term}_weight') if value is None else value
-            if not value >= 0:
-                raise ConfigError(f'{term}_weight', f'is not negative, unlike {value!r}')
-            self.lambdas[term] = value
-        taps: dict[str, dict[str, tuple[Tap, ...]]] = {}
-        for side, path in self._paths.items():
-            features = {b: self.feature_tap(path, b, side) for b in ('cls', 'reg')}
-            taps[side] = features
-        path = self._paths['teacher']
+            self.lambdas[term] = non_negative(**{f'{term}_weight': value})
+        taps: dict[str, dict[str, tuple[Tap, ...]]] = {
+            side: {branch: self.feature_tap(path, branch, side) for branch in ('cls', 'reg')}
+            for side, path in self.paths.items()
+        }
         for term, module in self.predictors().items():
-            tap = Tap.parse(f'{path}.{module}', None, 'teacher')
+            tap = Tap.parse(f'{teacher}.{module}', None, 'teacher')
             taps['teacher'][f'{term}_predicted'] = tap
         self.student_taps, self.teacher_taps = taps['student'], taps['teacher']
 
@@ -126,31 +124,14 @@ class CrossKD(Method):
             module = f'{path}.{branch}_convs.{self.start - 1}.activate'
         return Tap.parse(dict(module=module, source='input', clone=True), None, key)
 
-    def build(
-        self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
-    ) -> None:
-        """Check the teacher's head and create the adapters."""
-        assert isinstance(student, dict) and isinstance(teacher, dict)
-        assert isinstance(self.teacher_taps, dict)
-        self._teacher = [teachers[self.teacher_taps['cls'][0].model]]
-        check_head(self.head, 'teacher')
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
+        """Check the heads and create the adapters."""
+        super().build(model, student, teacher, teachers)
         self.adapters = nn.ModuleDict()
         for branch in ('cls', 'reg'):
-            sizes = [[tuple(x.shape[2:]) for x in side[branch]] for side in (student, teacher)]
-            if sizes[0] != sizes[1]:
-                raise ConfigError(
-                    'student',
-                    f"the student's maps {sizes[0]} and the teacher's {sizes[1]} differ; both "
-                    'heads need the same priors',
-                )
+            check_shapes(student[branch], teacher[branch], branch, dims=2)
             channels = [side[branch][0].shape[1] for side in (student, teacher)]
             self.adapters[branch] = Adapter(*channels)
-
-    @property
-    def head(self) -> Any:
-        """The teacher's head."""
-        path = self._paths['teacher'].rpartition(':')[2]
-        return self._teacher[0].model.get_submodule(path)
 
     def cross(self, branch: str, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the teacher's last feature of a branch for the student's.
@@ -183,9 +164,7 @@ class CrossKD(Method):
             for term, module in self.predictors().items():
                 feature = features['cls' if term == 'cls' else 'reg']
                 crossed[term].append(getattr(self.head, module)(feature).to(teacher['cls'][level]))
-        sizes = [tuple(t.shape[-2:]) for t in predicted['cls']]
-        levels, number = dense_targets(self.head, sizes, view.data_samples, predicted['cls'][0])
-        losses = self.losses(crossed, predicted, levels, number)
+        losses = self.losses(crossed, predicted, *self.targets(predicted['cls'], view))
         return {term: value * self.lambdas[term] for term, value in losses.items()}
 
     def losses(
@@ -252,10 +231,14 @@ class CrossKD(Method):
             else:
                 rows = [x.exp() for x in rows]
         boxes = [head.bbox_coder.decode(priors, x) for x in rows]
-        return dict(giou=giou_loss, iou=log_iou_loss)[self.family.box](*boxes)
+        from mmdet.models.losses.iou_loss import giou_loss, iou_loss
+
+        if self.family.box == 'giou':
+            return giou_loss(*boxes, reduction='none', eps=1e-6)
+        return iou_loss(*boxes, mode='log', reduction='none', eps=1e-6)
 
     def masks(
         self, student: dict[str, list[Tensor]], teacher: dict[str, list[Tensor]], view: View
     ) -> list[Tensor]:
-        """Return the teacher's highest class score of every cell, by which boxes are weighted."""
+        """Return the teacher's highest class score at every location, the weight of its boxes."""
         return [t.sigmoid().amax(1, keepdim=True) for t in teacher['cls_predicted']]

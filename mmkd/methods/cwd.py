@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from mmkd.functional import channel_kl
-from mmkd.methods.base import Method, Tensors
+from mmkd.functional import softmax_kl
+from mmkd.methods.base import Method
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError
+from mmkd.utils import positive
 from mmkd.view import View
+
+
+def channel_kl(student: Tensor, teacher: Tensor, tau: float = 1.0) -> Tensor:
+    """KL(teacher || student) of every channel's softmax over the map, scaled by τ².
+
+    ``L = τ²/C Σ_c KL(softmax_hw(F_t,c / τ) || softmax_hw(F_s,c / τ))``, mean over N.
+
+    Args:
+        student: Map (N, C, H, W).
+        teacher: Map (N, C, H, W), without gradient.
+        tau: Temperature. Defaults to 1.0.
+
+    Returns:
+        Scalar; 0 where the student equals the teacher, and on maps of one location.
+    """
+    cells = [x.flatten(2) / tau for x in (student, teacher)]  # (N, C, H·W)
+    return softmax_kl(cells[0], cells[1].log_softmax(2), 2, is_log=True).mean() * tau**2
 
 
 @MODELS.register_module()
@@ -31,16 +49,14 @@ class CWD(Method):
 
     Deviations: the student is resized to the teacher where the sizes differ, never the teacher.
     The levels are summed, as each is a loss of its own in the detection recipe. Padding and
-    ignored pixels are cells like all others.
+    ignored pixels count like all other locations.
     """
 
     def __init__(self, student: Any, teacher: Any, tau: float = 1.0, **kwargs: Any) -> None:
         super().__init__(student, teacher, **kwargs)
-        self.tau = tau
-        if not self.tau > 0:
-            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
+        self.tau = positive(tau=tau)
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the adapters."""
         self.adapters = self.build_adapters(student, teacher)
 
@@ -48,8 +64,5 @@ class CWD(Method):
         self, student: list[Tensor], teacher: list[Tensor], view: View
     ) -> dict[str, Tensor]:
         """Return ``cwd``, the sum over the levels."""
-        total = student[0].new_zeros(())
-        for adapter, s, t in zip(self.adapters, student, teacher):
-            s = adapter(s, tuple(t.shape[-2:]))  # (N, C_teacher, H, W)
-            total = total + channel_kl(s, t, self.tau)
-        return dict(cwd=total)
+        pairs = self.compared(student, teacher, view)
+        return dict(cwd=torch.stack([channel_kl(s, t, self.tau) for s, t in pairs]).sum())

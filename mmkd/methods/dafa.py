@@ -15,7 +15,16 @@ from torch.utils.checkpoint import checkpoint
 from mmkd.functional import OPERATIONS, augment, relaxed_bernoulli, relaxed_choice
 from mmkd.methods.plugins import Refinement
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, did_you_mean, progress, step_generator
+from mmkd.utils import (
+    ConfigError,
+    integer,
+    non_negative,
+    one_of,
+    positive,
+    progress,
+    step_generator,
+)
+from mmkd.utils.checks import probability as in_unit
 from mmkd.utils.side_learner import SideLearner
 from mmkd.view import View
 
@@ -23,7 +32,7 @@ if TYPE_CHECKING:
     from mmkd.methods.base import Method
 
 ADAM = dict(type='Adam', lr=0.01)
-# No sub-policy dies out, and none is all that is left.
+# No sub-policy vanishes, and none takes over.
 BOUNDS = dict(logits=(-5.0, 5.0), probability=(0.05, 0.95), magnitude=(0.0, 1.0))
 
 
@@ -145,12 +154,12 @@ def share_of(
 
 @MODELS.register_module()
 class DAFA(Refinement):
-    """Augment the teacher's maps by a policy that learns what the student can follow.
+    """Augment the teacher's maps by a policy that is learned for the student.
 
     Experimental, "SoKD-style". A sub-policy i is two operations; each is applied with probability
     β and magnitude μ, ``õ(F) = b o(F; μ) + (1 - b) F``, b ~ Bernoulli(β). In every step each image
     draws one sub-policy from softmax(π), the same for all levels, and the method compares the
-    student with ``F_aug = sub_i(F_t)``. In every ``every``-th step, before the student has learnt
+    student with ``F_aug = sub_i(F_t)``. In every ``every``-th step, before the student has learned
     from the batch and with the student fixed, θ = {π, β, μ} takes one step of its own optimizer
     down
 
@@ -166,8 +175,8 @@ class DAFA(Refinement):
             see :mod:`mmkd.functional.augment`. Defaults to all.
         probability: First value of β. Defaults to 0.5.
         magnitude: First value of μ. Defaults to 0.3.
-        identity: Weight ρ of the prior that prefers no change: without it the easiest target is
-            the emptiest. Defaults to 0.1.
+        identity: Weight ρ of the prior for no change; without it the easiest target is an empty
+            map. Defaults to 0.1.
         every: Steps of the student for each of the policy. Defaults to 10.
         tau: Temperature of the relaxed choice. Defaults to 1.0.
         optimizer: Config of the policy's optimizer; None keeps the policy as it is. Defaults to
@@ -176,9 +185,9 @@ class DAFA(Refinement):
     Deviations: formulas and numbers are ours. The upper level is the distillation loss with the
     student fixed (first order), on every ``every``-th training batch in place of a set held out,
     divided by its own value, so that neither its scale nor the method's weight matters. There are
-    no geometric operations: applied to the teacher alone they put its cells elsewhere, applied to
-    both sides alike they change a loss of cells by nothing. What an operation removes becomes the
-    channel's mean over the map.
+    no geometric operations: applied to the teacher alone they misalign the maps, applied to both
+    sides they do not change a loss over locations. Removed values become the channel's mean over
+    the map.
     """
 
     def __init__(
@@ -192,59 +201,41 @@ class DAFA(Refinement):
         optimizer: Mapping[str, Any] | None = ADAM,
     ) -> None:
         super().__init__()
-        self.operations = tuple(operations)
-        self.first = dict(probability=probability, magnitude=magnitude)
-        self.identity = identity
-        self.every = every
-        self.tau = tau
-        self.optimizer = optimizer
+        names = [one_of(OPERATIONS, operations=name) for name in operations]
+        if len(set(names)) < max(2, len(names)):
+            raise ConfigError('operations', 'must be at least two, none of them twice')
+        first = in_unit(probability=probability), in_unit(magnitude=magnitude)
+        self.identity = non_negative(identity=identity)
+        self.every = integer(1, every=every)
+        self.trained = optimizer is not None
         self._host: dict[str, Tensor] = {}  # the policy's values on the CPU, read when needed
-        for name in self.operations:
-            if name not in OPERATIONS:
-                near = did_you_mean(name, OPERATIONS)
-                raise ConfigError('operations', f'no operation {name!r}{near}')
-        if len(set(self.operations)) < max(2, len(self.operations)):
-            raise ConfigError('operations', 'names at least two, none of them twice')
-        for name, value in self.first.items():
-            if not 0 <= value <= 1:
-                raise ConfigError(name, f'is from 0 to 1, not {value}')
-        if not self.identity >= 0:
-            raise ConfigError('identity', f'is not negative, unlike {self.identity}')
-        if type(self.every) is not int or self.every < 1:
-            raise ConfigError('every', f'is a number of steps, at least 1: {self.every!r}')
-        if not self.tau > 0:
-            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
-        self.learner = SideLearner(
-            Policy(self.operations, self.first['probability'], self.first['magnitude'], self.tau),
-            self.optimizer,
-            BOUNDS if self.optimizer is not None else None,
-            'optimizer',
-        )
+        policy = Policy(names, *first, positive(tau=tau))
+        self.learner = SideLearner(policy, optimizer, BOUNDS if self.trained else None)
 
     def build(
         self, method: Method, model: nn.Module, student: Any, teacher: Any, view: View
     ) -> None:
-        """Check that the teacher yields maps, and that the method may be tried twice in a step."""
+        """Check that the teacher yields maps, and that the method may run twice in a step."""
         name = type(method).__name__
         maps = isinstance(teacher, list) and teacher and all(t.ndim == 4 for t in teacher)
         if not maps or not isinstance(student, list):
             raise ConfigError(
                 '', f'{name} reads no maps (N, C, H, W) of a teacher; wrap a feature method'
             )
-        if self.optimizer is not None and next(method.buffers(), None) is not None:
+        if self.trained and next(method.buffers(), None) is not None:
             raise ConfigError(
                 '',
-                f'{name} remembers what it sees, and the policy would show it every batch twice; '
-                'wrap a method without memory, or set optimizer=None',
+                f'{name} keeps state, which the policy would update twice in a step; wrap a method '
+                'without buffers, or set optimizer=None',
             )
 
     def forward(
         self, method: Method, student: list[Tensor], teacher: list[Tensor], view: View
     ) -> list[Tensor]:
-        """Return the augmented maps; the policy learns first, where its step is due."""
+        """Return the augmented maps; the policy learns first, if its step is due."""
         policy: Any = self.learner.module
         draws = Draws(len(teacher[0]), len(policy.pairs), self.key)
-        if self.optimizer is not None and progress()[0] % self.every == 0:
+        if self.trained and progress()[0] % self.every == 0:
             self.learn(method, student, teacher, view, draws)
         if not self._host:
             self._host = {name: value.cpu() for name, value in policy.state_dict().items()}
@@ -264,6 +255,6 @@ class DAFA(Refinement):
         self._host = {}
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        """Load, and forget the copy."""
+        """Load, and drop the copy on the CPU."""
         super()._load_from_state_dict(*args, **kwargs)
         self._host = {}

@@ -1,13 +1,17 @@
-"""What the methods for detectors share."""
+"""What the methods for detectors share: objects, and dense heads with their targets."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from mmengine.dist import all_reduce
+from torch import Tensor, nn
 
-from mmkd.utils import ConfigError
+from mmkd.methods.base import Method
+from mmkd.utils import ConfigError, box_tensor, config_key, did_you_mean, one_of
 from mmkd.view import View
 
 
@@ -32,12 +36,11 @@ def objects(view: View) -> list[Objects]:
     found = []
     for sample in view.data_samples:
         instances = getattr(sample, 'gt_instances', None)
-        boxes = getattr(instances, 'bboxes', None)
-        boxes = getattr(boxes, 'tensor', boxes)  # boxes may be wrapped
+        boxes = box_tensor(getattr(instances, 'bboxes', None))
         if boxes is None or boxes.shape[-1] != 4:
             raise ConfigError(
                 '',
-                'needs boxes (x1, y1, x2, y2) in gt_instances.bboxes of every data sample: it is '
+                'needs boxes (x1, y1, x2, y2) in gt_instances.bboxes of every data sample; it is '
                 'for detectors',
             )
         device = view.inputs.device
@@ -45,3 +48,193 @@ def objects(view: View) -> list[Objects]:
         labels = boxes.new_zeros(len(boxes)) if labels is None else labels
         found.append(Objects(boxes.to(device, torch.float32), labels.to(device, torch.long)))
     return found
+
+
+@dataclass(frozen=True)
+class HeadFamily:
+    """The parts of a kind of dense head, with the published settings of CrossKD.
+
+    Every head has ``cls_convs`` and ``reg_convs``, lists of mmcv's ``ConvModule`` that all pyramid
+    levels share, and perhaps one factor for each level in ``scales``.
+
+    Args:
+        cls: Name of the classifier.
+        reg: Name of the box predictor.
+        box: How boxes are compared: ``'distribution'`` (KL of the edges' distributions, as in
+            GFL), ``'giou'``, or ``'iou'`` (its negative logarithm), of decoded boxes.
+        centerness: Name of the centerness predictor behind ``reg_convs`` that is distilled.
+            Defaults to None.
+        start: Convs of the student in front of the teacher's. Defaults to 3.
+        cls_weight: Weight of the classification term. Defaults to 1.0.
+        reg_weight: Weight of the box term. Defaults to 1.0.
+        centerness_weight: Weight of the centerness term. Defaults to 1.0.
+    """
+
+    cls: str
+    reg: str
+    box: str
+    centerness: str | None = None
+    start: int = 3
+    cls_weight: float = 1.0
+    reg_weight: float = 1.0
+    centerness_weight: float = 1.0
+
+
+FAMILIES = dict(
+    gfl=HeadFamily('gfl_cls', 'gfl_reg', 'distribution', reg_weight=4.0),
+    retina=HeadFamily('retina_cls', 'retina_reg', 'giou'),
+    atss=HeadFamily('atss_cls', 'atss_reg', 'giou', centerness='atss_centerness'),
+    fcos=HeadFamily('conv_cls', 'conv_reg', 'iou', start=2, cls_weight=0.4, reg_weight=0.75),
+)
+
+
+def parse_family(head: Any) -> HeadFamily:
+    """Return a kind of head, from its name or the arguments of :class:`HeadFamily`.
+
+    Raises:
+        ConfigError: It is unknown, or its arguments are.
+    """
+    if not isinstance(head, Mapping):
+        return FAMILIES[one_of(FAMILIES, head=head)]
+    known = list(HeadFamily.__dataclass_fields__)
+    with config_key('head'):
+        for name in set(head) - set(known):
+            raise ConfigError(name, f'no such key{did_you_mean(name, known)}')
+        one_of(('distribution', 'giou', 'iou'), box=head.get('box'))
+        try:
+            return HeadFamily(**head)
+        except TypeError as error:  # a name is missing
+            raise ConfigError('', str(error).replace('.__init__()', '')) from error
+
+
+@dataclass
+class DenseTargets:
+    """Targets of one pyramid level, in the order of :func:`~mmkd.functional.prior_rows`.
+
+    P is the number N·H·W·A of priors of the batch on this level.
+
+    Args:
+        priors: Anchors (P, 4), or points (P, 2) of a head without anchors.
+        labels: Class (P,) of every prior; the number of classes where it is background.
+        weights: 1 for the priors (P,) that count in the head's own loss, 0 for ignored ones.
+        boxes: The head's own box targets (P, 4).
+        positive: Which priors (P,) have an object.
+    """
+
+    priors: Tensor
+    labels: Tensor
+    weights: Tensor
+    boxes: Tensor
+    positive: Tensor
+
+
+def dense_targets(
+    head: nn.Module, sizes: Sequence[tuple[int, int]], samples: Sequence[Any], like: Tensor
+) -> tuple[list[DenseTargets], Tensor]:
+    """Assign the objects of a batch to the priors of a head, by the head's own assigner.
+
+    Args:
+        head: Dense head of mmdet, with anchors (``get_anchors``) or with points, as in FCOS.
+        sizes: Height and width of the map of every level.
+        samples: N data samples with ``gt_instances``.
+        like: Tensor whose device and dtype the targets get.
+
+    Returns:
+        The targets of every level, and the number of positives by which the head normalizes its
+        own loss: at least 1, the mean over the processes.
+    """
+    instances = [sample.gt_instances for sample in samples]
+    ignored = [getattr(sample, 'ignored_instances', None) for sample in samples]
+    metas = [sample.metainfo for sample in samples]
+    count = len(instances)
+    if hasattr(head, 'get_anchors'):
+        anchors, valid = head.get_anchors(sizes, metas, device=like.device)
+        priors = [level.to(like).repeat(count, 1) for level in anchors[0]]
+        targets = head.get_targets(
+            anchors, valid, instances, metas, batch_gt_instances_ignore=ignored
+        )
+        # Some heads put the anchors in front.
+        labels, weights, boxes, _, positives = targets[-5:]
+        flat = [
+            (lab.flatten(), w.flatten(), b.flatten(0, 1))
+            for lab, w, b in zip(labels, weights, boxes)
+        ]
+    else:
+        points = head.prior_generator.grid_priors(sizes, dtype=like.dtype, device=like.device)
+        priors = [level.repeat(count, 1) for level in points]
+        labels, boxes = head.get_targets(points, instances)
+        flat = [(lab, torch.ones_like(lab), b) for lab, b in zip(labels, boxes)]
+        positives = sum((lab < head.num_classes).sum() for lab, _, _ in flat)
+    levels = [
+        DenseTargets(p, lab, w.to(like), b.to(like), (lab >= 0) & (lab < head.num_classes))
+        for p, (lab, w, b) in zip(priors, flat)
+    ]
+    number = torch.as_tensor(positives, dtype=like.dtype, device=like.device)
+    all_reduce(number, op='mean')
+    return levels, number.clamp(min=1)
+
+
+class HeadMethod(Method):
+    """A method for the dense heads of both models, which taps modules inside them.
+
+    Args:
+        student: Path of the student's dense head.
+        teacher: Path of the teacher's; ``'name:bbox_head'`` where there are several teachers.
+        **kwargs: See :class:`~mmkd.methods.base.Method`.
+    """
+
+    tasks = ('det',)
+
+    def __init__(self, student: str, teacher: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.paths = dict(student=student, teacher=teacher)
+        for side, path in self.paths.items():
+            if not isinstance(path, str) or not path:
+                raise ConfigError(side, f'must be the path of a head, got {path!r}')
+        # A teacher is not part of this module: a plain list keeps it unregistered.
+        self._teacher: list[Any] = []
+
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
+        """Find the teacher's head, whose assigner finds the positives.
+
+        Raises:
+            ConfigError: It is not a dense head, or its config has no ``train_cfg`` with an
+                assigner.
+        """
+        self._teacher = [teachers[self.paths['teacher'].rpartition(':')[0]]]
+        head = self.head
+        if not hasattr(head, 'prior_generator') or not hasattr(head, 'get_targets'):
+            raise ConfigError('teacher', f'{type(head).__name__} is not a dense detection head')
+        if hasattr(head, 'get_anchors') and not hasattr(head, 'assigner'):
+            raise ConfigError(
+                'teacher',
+                "the teacher's config has no model.train_cfg with an assigner, which finds the "
+                'priors with objects; use the config that the teacher was trained with',
+            )
+
+    @property
+    def head(self) -> Any:
+        """The teacher's head."""
+        return self._teacher[0].model.get_submodule(self.paths['teacher'].rpartition(':')[2])
+
+    def targets(self, maps: Sequence[Tensor], view: View) -> tuple[list[DenseTargets], Tensor]:
+        """Return the :func:`dense_targets` of the teacher's head, of maps of every level."""
+        sizes = [(t.shape[-2], t.shape[-1]) for t in maps]
+        return dense_targets(self.head, sizes, view.data_samples, maps[0])
+
+
+def check_shapes(
+    student: Sequence[Tensor], teacher: Sequence[Tensor], what: str, dims: int
+) -> None:
+    """Check that maps (N, C, H, W) of both heads agree from dimension ``dims`` on.
+
+    Raises:
+        ConfigError: They do not.
+    """
+    shapes = [[tuple(x.shape[dims:]) for x in side] for side in (student, teacher)]
+    if shapes[0] != shapes[1]:
+        raise ConfigError(
+            'student',
+            f"the {what} maps of the student's head {shapes[0]} and of the teacher's {shapes[1]} "
+            'differ; both heads need the same priors, bins and classes',
+        )

@@ -1,14 +1,16 @@
-"""Feature mimicking: FitNet hints, plain or standardised."""
+"""Feature mimicking: FitNet hints, plain or standardized."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmkd.functional import mimic_loss, standardize
-from mmkd.methods.base import Method, Tensors
+from mmkd.methods.base import Method
 from mmkd.registry import MODELS
+from mmkd.utils import integer
 from mmkd.view import View
 
 
@@ -16,7 +18,7 @@ from mmkd.view import View
 class FeatureMimic(Method):
     """Pull the student's maps towards the teacher's, level by level.
 
-    ``L = Σ_l mean (φ_l(F_s^l) - F_t^l)²`` or, standardised,
+    ``L = Σ_l mean (φ_l(F_s^l) - F_t^l)²`` or, standardized,
     ``L = Σ_l ½ mean (std(φ_l(F_s^l)) - std(F_t^l))²``, where φ is a 1×1 convolution if the
     channels differ and nothing otherwise.
 
@@ -27,11 +29,12 @@ class FeatureMimic(Method):
         teacher: Tap of L maps (N, C_teacher, H, W).
         normalize: Standardise every channel over N, H and W on both sides, which removes the
             difference in scale. Defaults to False.
-        interior_only: Leave out the cells within so many cells of a patch border of a mixed image,
-            where the teacher's cell has seen what the student's cannot. Defaults to 0.
+        interior_only: Leave out the locations within this distance, in locations, of a patch border
+            of a mixed image: the teacher's receptive field covers other content there than the
+            student's. Defaults to 0.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: FitNet trains the hint in a stage of its own; here it is one of the losses.
+    Deviations: FitNet trains the hint in a separate stage; here it is one of the losses.
     """
 
     def __init__(
@@ -44,16 +47,16 @@ class FeatureMimic(Method):
     ) -> None:
         super().__init__(student, teacher, **kwargs)
         self.normalize = normalize
-        self.interior_only = interior_only
+        self.interior_only = integer(0, interior_only=interior_only)
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the adapters."""
         self.adapters = self.build_adapters(student, teacher)
 
     def compared(
         self, student: list[Tensor], teacher: list[Tensor], view: View
     ) -> list[tuple[Tensor, Tensor]]:
-        """Return the aligned maps, standardised if ``normalize``."""
+        """Return the aligned maps, standardized if ``normalize``."""
         pairs = super().compared(student, teacher, view)
         return [(standardize(s), standardize(t)) for s, t in pairs] if self.normalize else pairs
 
@@ -61,8 +64,8 @@ class FeatureMimic(Method):
         self, student: list[Tensor], teacher: list[Tensor], view: View
     ) -> dict[str, Tensor]:
         """Return ``mimic``, the sum over the levels."""
-        total = student[0].new_zeros(())
-        for s, t in self.compared(student, teacher, view):
-            mask = view.interior(tuple(t.shape[-2:]), self.interior_only)
-            total = total + (0.5 if self.normalize else 1.0) * mimic_loss(s, t, mask)
-        return dict(mimic=total)
+        levels = [
+            mimic_loss(s, t, view.interior(tuple(t.shape[-2:]), self.interior_only))
+            for s, t in self.compared(student, teacher, view)
+        ]
+        return dict(mimic=(0.5 if self.normalize else 1.0) * torch.stack(levels).sum())

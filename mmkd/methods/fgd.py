@@ -5,24 +5,99 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmkd.functional import (
-    channel_attention,
-    foreground_masks,
-    pad_boxes,
-    spatial_attention,
-    weighted_squares,
-)
-from mmkd.methods.base import Method, Tensors
+from mmkd.functional import pad_boxes
+from mmkd.methods.base import Method
 from mmkd.methods.detection import objects
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError
+from mmkd.utils import non_negative, positive
 from mmkd.view import View
 
 
+def spatial_attention(x: Tensor, tau: float = 1.0) -> Tensor:
+    """Softmax over the locations of the mean activation, times H·W, so that its mean is 1.
+
+    Args:
+        x: Map (N, C, H, W).
+        tau: Temperature. Defaults to 1.0.
+
+    Returns:
+        Attention (N, 1, H, W).
+    """
+    activity = x.abs().mean(1, keepdim=True)  # (N, 1, H, W)
+    attention = F.softmax(activity.flatten(1) / tau, dim=1) * activity[0].numel()
+    return attention.view_as(activity)
+
+
+def channel_attention(x: Tensor, tau: float = 1.0) -> Tensor:
+    """Softmax over the channels of the mean activation, times C, so that its mean is 1.
+
+    Args:
+        x: Map (N, C, H, W).
+        tau: Temperature. Defaults to 1.0.
+
+    Returns:
+        Attention (N, C, 1, 1).
+    """
+    activity = x.abs().mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+    return F.softmax(activity / tau, dim=1) * x.shape[1]
+
+
+def foreground_masks(
+    boxes: Tensor, present: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Weight locations in boxes by one over the box's area, and all others equally.
+
+    ``M_fg(p) = max over the boxes with p of 1/(h·w)``, ``M_bg(p) = [no box has p] / #background``.
+    A box covers the locations from ⌊x1⌋ to ⌈x2⌉ and from ⌊y1⌋ to ⌈y2⌉, both included; so w is
+    ``⌈x2⌉ - ⌊x1⌋ + 1``, even if part of it lies outside of the map. The rounding is that of the
+    authors' code.
+
+    Args:
+        boxes: Boxes (N, B, 4) as x1, y1, x2, y2 in locations of the map.
+        present: Which boxes are real, (N, B) bool.
+        size: Height and width of the map.
+
+    Returns:
+        Foreground and background (N, 1, H, W) in the boxes' dtype. An image without boxes is all
+        background, one without background has a zero background mask.
+    """
+    left, top = boxes[..., 0].floor(), boxes[..., 1].floor()  # (N, B)
+    right, bottom = boxes[..., 2].ceil(), boxes[..., 3].ceil()
+    weight = present / ((right - left + 1) * (bottom - top + 1)).clamp(min=1)
+    xs = torch.arange(size[1], device=boxes.device)
+    ys = torch.arange(size[0], device=boxes.device)
+    columns = (xs >= left[..., None]) & (xs <= right[..., None])  # (N, B, W)
+    rows = (ys >= top[..., None]) & (ys <= bottom[..., None])  # (N, B, H)
+    inside = rows[..., :, None] & columns[..., None, :]  # (N, B, H, W)
+    weights = torch.where(inside, weight.to(boxes.dtype)[..., None, None], 0)
+    foreground = weights.amax(1, keepdim=True)  # (N, 1, H, W)
+    background = (foreground == 0).to(boxes.dtype)
+    return foreground, background / background.sum((2, 3), keepdim=True).clamp(min=1)
+
+
+def weighted_squares(squares: Tensor, channels: Tensor, cells: Tensor) -> Tensor:
+    """Sum one squared difference ``D = (F_s - F_t)²`` under several weight maps.
+
+    ``L_m = 1/N Σ_n Σ_hw cells_m Σ_c channels_c D``. The channels are summed first, so the
+    backward pass keeps no tensor of the map's size, however many masks there are.
+
+    Args:
+        squares: Squared difference D (N, C, H, W).
+        channels: Weights (N, C, 1, 1), without gradient.
+        cells: Weights (N, M, H, W) of M masks, without gradient.
+
+    Returns:
+        The M sums, means over N.
+    """
+    summed = (squares * channels).sum(1, keepdim=True)  # (N, 1, H, W)
+    return (summed * cells).sum((0, 2, 3)) / len(squares)
+
+
 class GlobalContext(nn.Module):
-    """One vector that is drawn from the whole map, and that is added to every cell of it.
+    """One vector, pooled from the whole map, that is added at every location.
 
     ``R(F) = F + W2 ReLU(LN(W1 Σ_p softmax_p(w·F) F_p))``.
 
@@ -48,7 +123,7 @@ class GlobalContext(nn.Module):
         nn.init.zeros_(self.transform[-1].bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what is added to every cell of a map (N, C, H, W): (N, C, 1, 1)."""
+        """Return the vector (N, C, 1, 1) for a map (N, C, H, W)."""
         share = self.attend(x).flatten(2).softmax(2)  # (N, 1, H·W)
         context = x.flatten(2) @ share.transpose(1, 2)  # (N, C, 1)
         return self.transform(context[..., None])
@@ -56,10 +131,10 @@ class GlobalContext(nn.Module):
 
 @MODELS.register_module()
 class FGD(Method):
-    """Distil foreground and background apart, where the teacher attends, and their relation.
+    """Distill foreground and background separately, weighted by attention, and global relations.
 
     With ``D = (φ(F_s) - F_t)²``, the attentions ``A^S`` (N, 1, H, W) and ``A^C`` (N, C, 1, 1), and
-    the masks of :func:`~mmkd.functional.foreground_masks`:
+    the masks of :func:`foreground_masks`:
 
     ``L = α Σ M_fg A_t^S A_t^C D + β Σ M_bg A_t^S A_t^C D
     + γ (||A_s^S - A_t^S||_1 + ||A_s^C - A_t^C||_1) + λ Σ (R_s(φ(F_s)) - R_t(F_t))²``,
@@ -77,8 +152,8 @@ class FGD(Method):
         lambda_: Weight λ of the global relation. Defaults to 0.000005.
         tau: Temperature of the attentions. Defaults to 0.5.
         use_pad_shape: Boxes are in pixels of the padded batch, and so is the map: divide by that.
-            False divides by each image's own size, as the authors' code does; then the boxes of
-            images smaller than their batch are stretched. Defaults to True.
+            False divides by each image's own size, as the authors' code does; the boxes of images
+            smaller than their batch are then stretched. Defaults to True.
         **kwargs: See :class:`~mmkd.methods.base.Method`; ``weight`` scales all four terms.
 
     Deviations: the maps are compared once, under one weight map for each term, instead of four
@@ -86,6 +161,8 @@ class FGD(Method):
     authors' code. The losses are sums: they scale with channels and map size, and so must the
     weights.
     """
+
+    tasks = ('det',)
 
     def __init__(
         self,
@@ -100,18 +177,13 @@ class FGD(Method):
         **kwargs: Any,
     ) -> None:
         super().__init__(student, teacher, **kwargs)
-        self.term_weights = dict(alpha=alpha, beta=beta, gamma=gamma, lambda_=lambda_)
-        self.tau = tau
+        weights = dict(alpha=alpha, beta=beta, gamma=gamma, lambda_=lambda_)
+        self.term_weights = [non_negative(**{name: w}) for name, w in weights.items()]
+        self.tau = positive(tau=tau)
         self.use_pad_shape = use_pad_shape
-        if not self.tau > 0:
-            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
-        for name, value in self.term_weights.items():
-            if not value >= 0:
-                raise ConfigError(name, f'a weight is not negative, unlike {value}')
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the adapters and the context blocks of both sides."""
-        assert isinstance(teacher, list)
         self.adapters = self.build_adapters(student, teacher)
         self.student_context = nn.ModuleList(GlobalContext(t.shape[1]) for t in teacher)
         self.teacher_context = nn.ModuleList(GlobalContext(t.shape[1]) for t in teacher)
@@ -120,14 +192,11 @@ class FGD(Method):
         self, student: list[Tensor], teacher: list[Tensor], view: View
     ) -> dict[str, Tensor]:
         """Return ``foreground``, ``background``, ``attention`` and ``context``."""
-        names = ('foreground', 'background', 'attention', 'context')
-        totals = dict.fromkeys(names, student[0].new_zeros(()))
+        levels = []
         boxes = self.boxes(view)
-        weights = self.term_weights
-        blocks = zip(self.adapters, self.student_context, self.teacher_context)
-        for (adapter, student_block, teacher_block), s, t in zip(blocks, student, teacher):
-            size = tuple(t.shape[-2:])
-            s = adapter(s, size)  # (N, C_teacher, H, W)
+        pairs = self.compared(student, teacher, view)  # (N, C_teacher, H, W) each
+        blocks = zip(self.student_context, self.teacher_context)
+        for (student_block, teacher_block), (s, t) in zip(blocks, pairs):
             cells, channels = spatial_attention(t, self.tau), channel_attention(t, self.tau)
             masks = self.box_masks(boxes, t)  # (N, 2, H, W)
             difference = s - t  # the one tensor of the map's size that is kept for backward
@@ -140,11 +209,11 @@ class FGD(Method):
             # (R_s(F_s) - R_t(F_t))² = (difference + shift)², summed without a second map.
             shift = (student_block(s) - teacher_block(t)).flatten(1)  # (N, C)
             context = squares.sum() + 2 * (shift * difference.sum((2, 3))).sum()
-            context = (context + shift.square().sum() * size[0] * size[1]) / len(s)
-            terms = (focal[0], focal[1], attention, context)
-            for name, weight, term in zip(names, weights.values(), terms):
-                totals[name] = totals[name] + weight * term
-        return totals
+            context = (context + shift.square().sum() * t[0, 0].numel()) / len(s)
+            levels.append(torch.stack((focal[0], focal[1], attention, context)))
+        names = ('foreground', 'background', 'attention', 'context')
+        totals = zip(names, self.term_weights, torch.stack(levels).sum(0))
+        return {name: weight * total for name, weight, total in totals}
 
     def masks(self, student: list[Tensor], teacher: list[Tensor], view: View) -> list[Tensor]:
         """Return the foreground mask and the teacher's spatial attention, (N, 2, H, W)."""
@@ -155,18 +224,18 @@ class FGD(Method):
         ]
 
     def box_masks(self, boxes: tuple[Tensor, Tensor, Tensor], like: Tensor) -> Tensor:
-        """Return foreground and background (N, 2, H, W) on a map, of what :meth:`boxes` returns."""
+        """Return foreground and background (N, 2, H, W) on a map, from :meth:`boxes`."""
         pixels, present, extent = boxes
         height, width = like.shape[-2:]
-        # One over the stride, mostly a power of two: then borders between cells stay exact.
+        # One over the stride, usually a power of two: borders between locations stay exact then.
         scale = like.new_tensor((width, height, width, height)) / extent.to(like)  # (N, 4)
         masks = foreground_masks(pixels.to(like) * scale[:, None], present, (height, width))
         return torch.cat(masks, 1)
 
     def boxes(self, view: View) -> tuple[Tensor, Tensor, Tensor]:
-        """Return boxes in pixels (N, B, 4), which are real (N, B), and what the map spans (N, 4).
+        """Return boxes in pixels (N, B, 4), which are real (N, B), and the map's extent (N, 4).
 
-        The span is width, height, width, height in pixels.
+        The extent is width, height, width, height in pixels.
 
         Raises:
             ConfigError: There are no boxes x1, y1, x2, y2: the task is not detection.

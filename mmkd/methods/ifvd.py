@@ -2,28 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmkd.functional import resize_labels, resize_to, variation_loss
-from mmkd.methods.base import Method, Tensors
-from mmkd.methods.segmentation import classes_of, label_maps
+from mmkd.functional import one_hot_pixels, region_means, resize_labels, resize_to
+from mmkd.methods.base import Method
+from mmkd.methods.segmentation import label_maps, number_of_classes
 from mmkd.registry import MODELS
 from mmkd.view import View
+
+EPS = 1e-8  # smallest norm of a location or prototype
+
+
+def class_similarity(
+    feature: Tensor, labels: Tensor, num_classes: int, ignore_index: int = 255
+) -> Tensor:
+    """Cosine between every location and the prototype of its class.
+
+    A prototype is the mean over the locations of a class in one image. An ignored location is its
+    own prototype, with cosine 1.
+
+    Args:
+        feature: Map (N, C, H, W).
+        labels: Class indices (N, H, W).
+        num_classes: Number of classes K.
+        ignore_index: Label of ignored locations. Defaults to 255.
+
+    Returns:
+        Similarities (N, H, W).
+    """
+    pixels = feature.flatten(2).transpose(1, 2)  # (N, H·W, C)
+    prototypes, _ = region_means(feature, labels, num_classes, ignore_index)  # (N, K, C)
+    # With the prototypes of all classes, because a prototype for every location is one more map.
+    products = pixels @ prototypes.transpose(1, 2)  # (N, H·W, K)
+    flat = labels.flatten(1)  # (N, H·W)
+    index = flat.clamp(0, num_classes - 1)
+    product = products.gather(2, index[..., None])[..., 0]
+    norms = [x.norm(dim=2).clamp(min=EPS) for x in (pixels, prototypes)]
+    cosine = product / (norms[0] * norms[1].gather(1, index))
+    known = (flat == index) & (flat != ignore_index)
+    return torch.where(known, cosine, 1.0).unflatten(1, feature.shape[-2:])
+
+
+def variation_loss(
+    student: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    ignore_index: int = 255,
+    mask_ignored: bool = False,
+) -> Tensor:
+    """Mean squared difference of the similarities of student and teacher.
+
+    Args:
+        student: Map (N, C_student, H, W).
+        teacher: Map (N, C_teacher, H, W), without gradient.
+        labels: Class indices (N, H, W).
+        num_classes: Number of classes K.
+        ignore_index: Label of ignored locations. Defaults to 255.
+        mask_ignored: Leave ignored locations out of the mean, in which they otherwise count with a
+            difference of 0. Defaults to False.
+
+    Returns:
+        Scalar; 0 where the student equals the teacher, and where every location is ignored.
+    """
+    sides = [
+        class_similarity(x, labels, num_classes, ignore_index) for x in (student, teacher)
+    ]  # (N, H, W) each
+    difference = (sides[0] - sides[1]).square()
+    valid = one_hot_pixels(labels, num_classes, ignore_index).sum(2).view_as(difference)
+    difference = difference * valid  # exactly 0 at a location that is its own prototype
+    if mask_ignored:
+        return difference.sum() / valid.sum().clamp(min=1)
+    return difference.mean()
 
 
 @MODELS.register_module()
 class IFVD(Method):
-    """Pull the similarity of every cell to its class prototype towards the teacher's.
+    """Pull the similarity of every location to its class prototype towards the teacher's.
 
-    ``L = mean_p (cos(s_p, c_s(y_p)) - cos(t_p, c_t(y_p)))²`` with the prototype c(k) = mean of the
-    cells of class k in the image, on each side from its own map.
+    ``L = mean_p (cos(s_p, c_s(y_p)) - cos(t_p, c_t(y_p)))²`` with the prototype c(k) = mean over
+    the locations of class k in the image, on each side from its own map.
 
     Source: Wang et al., "Intra-class Feature Variation Distillation for Semantic Segmentation",
-    ECCV 2020.
+    ECCV 2020, section 3.
 
     Args:
         student: Tap of maps (N, C_student, H, W), such as ``decode_head.bottleneck``.
@@ -39,6 +103,8 @@ class IFVD(Method):
     another size are interpolated to the teacher's.
     """
 
+    tasks = ('seg',)
+
     def __init__(
         self,
         student: Any,
@@ -53,13 +119,10 @@ class IFVD(Method):
         self.ignore_index = ignore_index
         self.mask_ignored = mask_ignored
 
-    def build(
-        self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
-    ) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Check the shapes and find the number of classes."""
-        assert isinstance(student, list) and isinstance(teacher, list)
         self.check_pairs(student, teacher, ndim=4)
-        self.classes = classes_of(self, self.num_classes, teachers)
+        self.classes = number_of_classes(self, self.num_classes, teachers)
 
     def forward(
         self, student: list[Tensor], teacher: list[Tensor], view: View
@@ -69,14 +132,6 @@ class IFVD(Method):
         losses = []
         for s, t in zip(student, teacher):
             size = tuple(t.shape[-2:])
-            losses.append(
-                variation_loss(
-                    resize_to(s, size),
-                    t,
-                    resize_labels(labels, size),
-                    self.classes,
-                    self.ignore_index,
-                    self.mask_ignored,
-                )
-            )
+            known = resize_labels(labels, size), self.classes, self.ignore_index, self.mask_ignored
+            losses.append(variation_loss(resize_to(s, size), t, *known))
         return dict(variation=torch.stack(losses).mean())

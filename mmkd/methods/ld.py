@@ -2,33 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmkd.functional import distribution_kl, prior_rows, valuable_region
-from mmkd.methods.base import Method, Tensors
-from mmkd.models.dense_targets import check_head, dense_targets
+from mmkd.functional import distribution_kl, prior_rows
+from mmkd.methods.detection import DenseTargets, HeadMethod, check_shapes, objects
 from mmkd.registry import MODELS
 from mmkd.taps import Tap, parse_levels
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, non_negative, positive
 from mmkd.view import View
 
 VALUABLE = ('ATSSAssigner',)
 
 
+def valuable_region(
+    priors: Tensor, boxes: Tensor, level_sizes: list[int], topk: int = 9, gamma: float = 0.25
+) -> Tensor:
+    """Return the weights of the valuable localization region of an image.
+
+    A prior belongs to it if, for some box, its distance-IoU lies between γ and 1 times the
+    threshold of positives of ATSS: mean plus deviation of the IoUs of the ``topk`` priors of every
+    level that are nearest to the box's center. Its weight is the largest IoU with such a box.
+
+    The official code takes the thresholds from ATSS (Zhang et al., CVPR 2020).
+
+    Args:
+        priors: Anchors (P, 4) of all levels, level by level.
+        boxes: Ground truth (G, 4).
+        level_sizes: Number of priors of each level.
+        topk: Candidates of each level. Defaults to 9.
+        gamma: Lower end of the region. Defaults to 0.25.
+
+    Returns:
+        Weights (P,); 0 outside the region, and everywhere without boxes.
+    """
+    if not len(boxes):
+        return priors.new_zeros(len(priors))
+    from mmdet.structures.bbox import bbox_overlaps
+
+    iou = bbox_overlaps(priors, boxes)  # (P, G)
+    pair = priors[:, None], boxes[None]
+    centers = [(b[..., :2] + b[..., 2:]) / 2 for b in pair]
+    distance = (centers[0] - centers[1]).square().sum(-1)  # (P, G)
+    enclosing = torch.maximum(*pair)[..., 2:] - torch.minimum(*pair)[..., :2]
+    diagonal = enclosing.square().sum(-1).clamp(min=1e-6)
+    candidates, start = [], 0
+    for size in level_sizes:
+        nearest = distance[start : start + size].topk(min(topk, size), dim=0, largest=False)[1]
+        candidates.append(nearest + start)
+        start += size
+    chosen = iou.gather(0, torch.cat(candidates))  # (candidates, G)
+    threshold = chosen.mean(0) + chosen.std(0)
+    diou = iou - distance / diagonal
+    inside = (diou < threshold) & (diou >= gamma * threshold)
+    return (iou * inside).amax(1)
+
+
 @MODELS.register_module()
-class LD(Method):
-    """Distil where the edges of boxes are: for heads that predict distributions, such as GFL's.
+class LD(HeadMethod):
+    """Distill the positions of box edges: for heads that predict distributions, such as GFL's.
 
     With z the logits of an edge over n + 1 bins:
 
     ``L_main = λ/4 Σ_p∈main w_p Σ_e τ² KL(softmax(t_pe/τ) || softmax(s_pe/τ)) / (n + 1)``
 
     over the main region, the positives of the head's own assigner, with w = the student's highest
-    class score; over the valuable region around it (:func:`~mmkd.functional.valuable_region`)
+    class score; over the valuable region around it (:func:`valuable_region`)
     λ/16 and w = the IoU of the anchor; and, if wanted, class logits on the positives.
 
     Source: Zheng et al., "Localization Distillation for Dense Object Detection", CVPR 2022, and
@@ -51,8 +93,8 @@ class LD(Method):
         warmup_iters: Linear warm-up of the weight. Defaults to 0.
         every: Use the method only every so many iterations. Defaults to 1.
 
-    Deviations: which priors are positive is found with the teacher's head, whose anchors and
-    assigner have to be the student's. The paper's feature imitation is left out.
+    Deviations: the teacher's head finds the positives; its anchors and assigner must be the
+    student's. The paper's feature imitation is left out.
     """
 
     def __init__(
@@ -70,43 +112,25 @@ class LD(Method):
         warmup_iters: int | None = None,
         every: int | None = None,
     ) -> None:
-        super().__init__(weight=weight, warmup_iters=warmup_iters, every=every)
-        self._paths = dict(student=student, teacher=teacher)
-        self.cls = cls
-        self.levels = levels
-        self.tau = dict(box=tau, cls=cls_tau)
-        self.lambdas = dict(main=main_weight, valuable=valuable_weight, cls=cls_weight)
-        # A teacher is no part of this module: a plain list keeps it unregistered.
-        self._teacher: list[Any] = []
-        for name, tau in (('tau', self.tau['box']), ('cls_tau', self.tau['cls'])):
-            if not tau > 0:
-                raise ConfigError(name, f'a temperature is positive, not {tau}')
-        for name, value in self.lambdas.items():
-            if not value >= 0:
-                raise ConfigError(f'{name}_weight', f'is not negative, unlike {value!r}')
-        if not any(self.lambdas.values()):
+        super().__init__(student, teacher, weight=weight, warmup_iters=warmup_iters, every=every)
+        self.tau, self.cls_tau = positive(tau=tau), positive(cls_tau=cls_tau)
+        weights = dict(main=main_weight, valuable=valuable_weight, cls=cls_weight)
+        self.lambdas = {k: non_negative(**{f'{k}_weight': v}) for k, v in weights.items()}
+        if not any(weights.values()):
             raise ConfigError('main_weight', 'all three weights are 0: set weight=0')
-        levels = parse_levels(self.levels, 'levels') or ()
+        indices = parse_levels(levels, 'levels') or ()
         taps: dict[str, Any] = {}
-        for side, path in self._paths.items():
-            if not isinstance(path, str) or not path:
-                raise ConfigError(side, f'is the path of a head, not {path!r}')
-            # What a level's factor returns are the distributions of that level.
-            boxes = [f'{path}.scales.{level}' for level in levels]
+        for side, path in self.paths.items():
+            # The output of a level's factor is the distributions of that level.
+            boxes = [f'{path}.scales.{level}' for level in indices]
             taps[side] = dict(
-                box=Tap.parse(boxes, None, side),
-                cls=Tap.parse(f'{path}.{self.cls}', None, side),
+                box=Tap.parse(boxes, None, side), cls=Tap.parse(f'{path}.{cls}', None, side)
             )
         self.student_taps, self.teacher_taps = taps['student'], taps['teacher']
 
-    def build(
-        self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
-    ) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Check that both heads predict distributions over the same bins and priors."""
-        assert isinstance(student, dict) and isinstance(teacher, dict)
-        assert isinstance(self.teacher_taps, dict)
-        self._teacher = [teachers[self.teacher_taps['cls'][0].model]]
-        check_head(self.head, 'teacher')
+        super().build(model, student, teacher, teachers)
         if not hasattr(self.head, 'reg_max'):
             raise ConfigError(
                 'teacher',
@@ -114,42 +138,28 @@ class LD(Method):
                 'localization distillation is for heads such as GFLHead',
             )
         for name in ('box', 'cls'):
-            shapes = [[tuple(x.shape[1:]) for x in side[name]] for side in (student, teacher)]
-            if shapes[0] != shapes[1]:
-                raise ConfigError(
-                    'student',
-                    f"the student's {name} maps {shapes[0]} and the teacher's {shapes[1]} differ; "
-                    'both heads need the same priors, bins and classes',
-                )
+            check_shapes(student[name], teacher[name], name, dims=1)
         if len(student['box']) != len(student['cls']):
             raise ConfigError(
-                'levels', f'the heads have {len(student["cls"])} levels; name them all'
+                'levels', f'the heads have {len(student["cls"])} levels; list them all'
             )
         if self.lambdas['cls'] and self.head.cls_out_channels == 1:
             raise ConfigError(
-                'cls_weight', 'a softmax over a single class is always 1: set it to 0'
+                'cls_weight', 'must be 0: the softmax over a single class is constant'
             )
         assigner = type(self.head.assigner).__name__
         if self.lambdas['valuable'] and assigner not in VALUABLE:
             raise ConfigError(
                 'valuable_weight',
-                f'the valuable region is defined by the thresholds of ATSS, not of {assigner}: '
-                'set it to 0',
+                f'must be 0: the valuable region needs the thresholds of ATSS, not of {assigner}',
             )
-
-    @property
-    def head(self) -> Any:
-        """The teacher's head."""
-        path = self._paths['teacher'].rpartition(':')[2]
-        return self._teacher[0].model.get_submodule(path)
 
     def forward(
         self, student: dict[str, list[Tensor]], teacher: dict[str, list[Tensor]], view: View
     ) -> dict[str, Tensor]:
         """Return ``main``, ``valuable`` and ``cls``, as far as they have weights."""
         head, bins = self.head, self.head.reg_max + 1
-        sizes = [tuple(t.shape[-2:]) for t in teacher['cls']]
-        targets, _ = dense_targets(head, sizes, view.data_samples, teacher['cls'][0])
+        targets, _ = self.targets(teacher['cls'], view)
         regions = self.valuable(targets, view) if self.lambdas['valuable'] else []
         terms: dict[str, list[Tensor]] = {k: [] for k, value in self.lambdas.items() if value}
         for level, target in enumerate(targets):
@@ -158,9 +168,7 @@ class LD(Method):
                 prior_rows(x['cls'][level], head.cls_out_channels) for x in (student, teacher)
             ]
             # The mean over the bins is that of the reference.
-            edges = (
-                distribution_kl(boxes[0], boxes[1], self.tau['box']).view(-1, 4).mean(1) / bins
-            )  # (P,)
+            edges = distribution_kl(boxes[0], boxes[1], self.tau).view(-1, 4).mean(1) / bins  # (P,)
             positive = target.positive.to(edges)
             if 'main' in terms:
                 confidence = scores[0].detach().amax(1).sigmoid()
@@ -169,19 +177,18 @@ class LD(Method):
                 counts = (target.weights > 0).to(edges)  # not in the padding of a batch
                 terms['valuable'].append((edges * regions[level] * counts).sum() / 4)
             if 'cls' in terms:
-                divergence = distribution_kl(scores[0], scores[1], self.tau['cls'])
+                divergence = distribution_kl(scores[0], scores[1], self.cls_tau)
                 mean = (divergence * positive).sum() / positive.sum().clamp(min=1)
                 terms['cls'].append(mean / head.cls_out_channels)
         return {name: torch.stack(x).sum() * self.lambdas[name] for name, x in terms.items()}
 
-    def valuable(self, targets: Sequence[Any], view: View) -> list[Tensor]:
+    def valuable(self, targets: Sequence[DenseTargets], view: View) -> list[Tensor]:
         """Return the weights (P,) of the valuable region of every level."""
-        count = len(view.data_samples)
-        sizes = [len(target.priors) // count for target in targets]
+        found = objects(view)
+        sizes = [len(target.priors) // len(found) for target in targets]
         anchors = torch.cat([t.priors[:size] for t, size in zip(targets, sizes)])
-        images = []
-        for sample in view.data_samples:
-            boxes = sample.gt_instances.bboxes
-            boxes = getattr(boxes, 'tensor', boxes).to(anchors)
-            images.append(valuable_region(anchors, boxes, sizes, self.head.assigner.topk))
+        images = [
+            valuable_region(anchors, image.bboxes.to(anchors), sizes, self.head.assigner.topk)
+            for image in found
+        ]
         return [torch.cat(level) for level in zip(*(image.split(sizes) for image in images))]

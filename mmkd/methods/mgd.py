@@ -9,9 +9,9 @@ import torch
 from mmengine.dist import get_rank
 from torch import Tensor, nn
 
-from mmkd.methods.base import Method, Tensors
+from mmkd.methods.base import Method
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, progress, step_generator
+from mmkd.utils import ConfigError, one_of, probability, progress, step_generator
 from mmkd.view import View
 
 
@@ -20,22 +20,22 @@ class MGD(Method):
     """Let the student's masked map generate the teacher's whole map.
 
     ``L = Σ_l Σ_chw (G_l(M ⊙ φ_l(F_s^l)) - F_t^l)²``, mean over N, where G is a 3×3 convolution, a
-    ReLU and another 3×3 convolution, and M hides a share λ of the cells or channels at random.
+    ReLU and another 3×3 convolution, and M masks a fraction λ of locations or channels at random.
 
     Source: Yang et al., "Masked Generative Distillation", ECCV 2022.
 
     Args:
         student: Tap of L maps (N, C_student, H, W).
         teacher: Tap of L maps (N, C_teacher, H, W).
-        mask: ``'spatial'`` hides cells (dense tasks), ``'channel'`` channels (classification).
+        mask: ``'spatial'`` masks locations (dense tasks), ``'channel'`` channels (classification).
             Defaults to ``'spatial'``.
-        mask_ratio: Share λ that is hidden. Defaults to 0.65, of RetinaNet.
+        mask_ratio: Fraction λ that is masked, below 1. Defaults to 0.65, of RetinaNet.
         weight: See :class:`~mmkd.methods.base.Method`; the paper's α. The loss is a sum over C, H
             and W, so the weight depends on them. Defaults to 2e-5, of RetinaNet.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: the mask depends on seed, iteration and rank alone, so the student's own random
-    numbers are those of a run without distillation and a resumed run draws the same masks.
+    Deviations: the mask depends on seed, iteration, rank and config key alone, so the student's own
+    random numbers are those of a run without distillation and a resumed run draws the same masks.
     """
 
     def __init__(
@@ -48,18 +48,13 @@ class MGD(Method):
         **kwargs: Any,
     ) -> None:
         super().__init__(student, teacher, weight=weight, **kwargs)
-        self.mask = mask
-        self.mask_ratio = mask_ratio
-        if self.mask not in ('spatial', 'channel'):
-            raise ConfigError('mask', "use 'spatial' or 'channel'")
-        if not 0 <= self.mask_ratio < 1:
-            raise ConfigError(
-                'mask_ratio', f'a share is at least 0 and less than 1, not {self.mask_ratio}'
-            )
+        self.mask = one_of(('spatial', 'channel'), mask=mask)
+        self.mask_ratio = probability(mask_ratio=mask_ratio)
+        if mask_ratio == 1:
+            raise ConfigError('mask_ratio', 'must be below 1, or nothing of the map is left')
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the adapters and the generation blocks."""
-        assert isinstance(teacher, list)
         self.adapters = self.build_adapters(student, teacher)
         self.generators = nn.ModuleList(generation_block(t.shape[1]) for t in teacher)
 
@@ -67,21 +62,19 @@ class MGD(Method):
         self, student: list[Tensor], teacher: list[Tensor], view: View
     ) -> dict[str, Tensor]:
         """Return ``mgd``, the sum over the levels."""
-        total = student[0].new_zeros(())
-        kept = self.draw(teacher)
-        for adapter, generate, s, t, mask in zip(
-            self.adapters, self.generators, student, teacher, kept
-        ):
-            s = adapter(s, tuple(t.shape[-2:]))  # (N, C_teacher, H, W)
-            total = total + (generate(s * mask) - t).square().sum() / len(t)
-        return dict(mgd=total)
+        pairs, kept = self.compared(student, teacher, view), self.draw(teacher)
+        levels = [
+            (generate(s * mask) - t).square().sum() / len(t)
+            for generate, (s, t), mask in zip(self.generators, pairs, kept)
+        ]
+        return dict(mgd=torch.stack(levels).sum())
 
     def masks(self, student: list[Tensor], teacher: list[Tensor], view: View) -> list[Tensor]:
-        """Return the cells (N, 1, H, W) that this step keeps; nothing where channels are hidden."""
+        """Return the locations (N, 1, H, W) that this step keeps; none if channels are masked."""
         return self.draw(teacher) if self.mask == 'spatial' else []
 
     def draw(self, maps: list[Tensor]) -> list[Tensor]:
-        """Return 0 for what this step hides, 1 elsewhere: (N, 1, H, W) or (N, C, 1, 1)."""
+        """Return 0 for what this step masks, 1 elsewhere: (N, 1, H, W) or (N, C, 1, 1)."""
         # Salted by the config key: two methods, and the mixer, draw different numbers.
         generator = step_generator(progress()[0], get_rank(), zlib.crc32(self.key.encode()))
         kept = []

@@ -10,7 +10,7 @@ from mmkd.registry import MODELS
 
 @MODELS.register_module()
 class PKD(FeatureMimic):
-    """Standardise both maps per channel and halve their mean squared difference.
+    """Standardize both maps per channel and halve their mean squared difference.
 
     ``L = Σ_l ½ mean (std(φ_l(F_s^l)) - std(F_t^l))²``, one minus the Pearson correlation of the
     channels. It is ``FeatureMimic(normalize=True)`` under the paper's name and with its weight.

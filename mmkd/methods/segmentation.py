@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmkd.methods.base import Method
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, find_head
 from mmkd.view import View
 
 
@@ -21,22 +21,26 @@ def label_maps(view: View) -> Tensor:
     """
     samples = view.data_samples
     if not samples or 'gt_sem_seg' not in samples[0]:
-        raise ConfigError('type', 'needs label maps (gt_sem_seg) in the data samples')
+        raise ConfigError(
+            'type', 'needs label maps (gt_sem_seg) in the data samples; it is for segmenters'
+        )
     return torch.cat([sample.gt_sem_seg.data for sample in samples]).to(view.inputs.device)
 
 
-def classes_of(method: Method, num_classes: int | None, teachers: Mapping[str, Any]) -> int:
+def number_of_classes(method: Method, num_classes: int | None, teachers: Mapping[str, Any]) -> int:
     """Return the number of classes: as configured, or else of the teacher's decode head.
 
     Raises:
-        ConfigError: Neither says.
+        ConfigError: Neither is known.
     """
     if num_classes is None:
         taps = method.teacher_taps
         assert isinstance(taps, tuple)
         teacher = teachers.get(taps[0].model)
-        head = getattr(getattr(teacher, 'model', None), 'decode_head', None)
-        num_classes = getattr(head, 'num_classes', None)
-    if num_classes is None:
-        raise ConfigError('num_classes', 'the teacher has no decode_head that says; set it')
+        found = find_head(getattr(teacher, 'model', None))
+        if found is None or found[0] != 'decode_head':
+            raise ConfigError(
+                'num_classes', 'the teacher has no decode_head with num_classes; set num_classes'
+            )
+        num_classes = found[1].num_classes
     return num_classes

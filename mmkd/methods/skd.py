@@ -8,26 +8,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmkd.functional import pairwise_loss, resize_to
-from mmkd.methods.base import Method, Tensors
+from mmkd.functional import resize_to, unit_pixels
+from mmkd.methods.base import Method
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError
+from mmkd.utils import integer
 from mmkd.view import View
+
+
+def pairwise_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of the cosine similarities between all locations of an image.
+
+    Args:
+        student: Map (N, C_student, H, W).
+        teacher: Map (N, C_teacher, H, W), without gradient.
+
+    Returns:
+        Scalar; 0 where the student equals the teacher. Both matrices (N, H·W, H·W) exist at once.
+    """
+    similarities = [(p := unit_pixels(x)) @ p.transpose(1, 2) for x in (student, teacher)]
+    return (similarities[0] - similarities[1]).square().mean()
 
 
 @MODELS.register_module()
 class SKD(Method):
-    """Pull the cosine similarities between the cells of an image towards the teacher's.
+    """Pull the cosine similarities between the locations of an image towards the teacher's.
 
-    ``L = mean (S_s - S_t)²`` with ``S = F̂ᵀF̂`` of the max-pooled cells of unit length.
+    ``L = mean (S_s - S_t)²`` with ``S = F̂ᵀF̂`` of the max-pooled locations of unit length.
 
-    Source: Liu et al., "Structured Knowledge Distillation for Semantic Segmentation", CVPR 2019.
+    Source: Liu et al., "Structured Knowledge Distillation for Semantic Segmentation", CVPR 2019,
+    section 3.2 (pair-wise distillation).
 
     Args:
         student: Tap of maps (N, C_student, H, W), such as ``decode_head.bottleneck``.
         teacher: Tap of maps (N, C_teacher, H, W).
-        pool: Side of the pooling windows, in cells. The matrices have (H·W / pool²)² entries for
-            each image. Defaults to 2.
+        pool: Side of the pooling windows, in locations. The matrices have (H·W / pool²)² entries
+            for each image. Defaults to 2.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: the pairwise term alone. The paper's pixel term is
@@ -37,12 +52,10 @@ class SKD(Method):
 
     def __init__(self, student: Any, teacher: Any, pool: int = 2, **kwargs: Any) -> None:
         super().__init__(student, teacher, **kwargs)
-        self.pool = pool
-        check_pool(self.pool)
+        self.pool = integer(1, pool=pool)
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Check the shapes. Similarities have no channels, so nothing is aligned."""
-        assert isinstance(student, list) and isinstance(teacher, list)
         self.check_pairs(student, teacher, ndim=4)
 
     def forward(
@@ -56,13 +69,3 @@ class SKD(Method):
                 s, t = (F.max_pool2d(x, self.pool, ceil_mode=True) for x in (s, t))
             losses.append(pairwise_loss(s, t))
         return dict(pairwise=torch.stack(losses).mean())
-
-
-def check_pool(pool: Any) -> None:
-    """Check the side of pooling windows.
-
-    Raises:
-        ConfigError: It is no whole number from 1 on.
-    """
-    if isinstance(pool, bool) or not isinstance(pool, int) or pool < 1:
-        raise ConfigError('pool', f'must be a positive integer, got {pool!r}')

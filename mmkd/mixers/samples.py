@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
-from mmkd.functional.boxes import clip_to_visible
+from mmkd.functional import clip_to_visible
 from mmkd.utils import ConfigError
 from mmkd.view import Part
 

@@ -1,9 +1,9 @@
 from mmkd.methods.adapters import Adapter
+from mmkd.methods.maskd import MaskTokens
 from mmkd.mixers.hard.vae import ConvVAE
 from mmkd.models.distilled import build_distilled, distilled, plain
 from mmkd.models.distiller import Distiller
 from mmkd.models.mask_learner import MaskLearner
-from mmkd.models.mask_tokens import MaskTokens
 from mmkd.models.teacher import Teacher
 from mmkd.models.teacher_alone import TeacherAlone
 from mmkd.taps import Tap

@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmkd.functional import dice_diversity
-from mmkd.models.mask_tokens import MaskTokens
+from mmkd.methods.maskd import MaskTokens
 from mmkd.models.teacher import Teacher, check_arguments
 from mmkd.registry import MODELS
 from mmkd.taps import Tap, probe_batch

@@ -209,3 +209,34 @@ def affine_transform(
             qy = (-math.sin(angle) * px + math.cos(angle) * py) / scale
             out[:, y, x] = bilinear(image, qx + cx, qy + cy, padding)
     return out
+
+
+def label_map(*shape, seed=0):
+    """Return labels of classes 0 and 2; class 1 is absent."""
+    return 2 * torch.randint(0, 2, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def naive_means(feature, labels, n, k):
+    """Return the mean of class k in image n, and its number of locations."""
+    cells = [
+        feature[n, :, y, x].tolist()
+        for y in range(labels.shape[1])
+        for x in range(labels.shape[2])
+        if labels[n, y, x] == k
+    ]
+    mean = [sum(column) / len(cells) for column in zip(*cells)] if cells else None
+    return mean, len(cells)
+
+
+def cells_of(feature):
+    """Return the locations of every image as lists of unit length."""
+    images = []
+    for image in feature.flatten(2).transpose(1, 2).tolist():
+        norms = [math.sqrt(sum(v * v for v in cell)) for cell in image]
+        images.append([[v / norm for v in cell] for cell, norm in zip(image, norms)])
+    return images
+
+
+def dot(a, b):
+    """Return the inner product of two lists."""
+    return sum(x * y for x, y in zip(a, b))

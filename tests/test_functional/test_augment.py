@@ -143,3 +143,36 @@ def test_a_sub_policy_is_one_operation_after_the_other_where_drawn():
     soft = torch.full_like(applied, 0.3).requires_grad_()
     magnitudes.requires_grad_()
     assert gradcheck(lambda m, b: augment(x, names, m, b, draws), (magnitudes, soft))
+
+
+def test_hard_choice_equals_loops():
+    logits, tau = random(3), 0.7
+    uniform = torch.rand(6, 3, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+    uniform[0, 0] = 0.0
+    values = logits.tolist()
+    logits.requires_grad_()
+    choice = relaxed_choice(logits, uniform, tau, hard=True)
+    weights = random(6, 3, seed=3)
+    (gradient,) = torch.autograd.grad((choice * weights).sum(), logits)
+    expected = torch.zeros(3, dtype=torch.double)
+    for n in range(6):
+        scores = []
+        for m in range(3):
+            u = min(max(float(uniform[n, m]), 1e-6), 1 - 1e-6)
+            scores.append(values[m] - math.log(-math.log(u)))
+        best = scores.index(max(scores))
+        assert choice[n].tolist() == [float(m == best) for m in range(3)]
+        powers = [math.exp((s - max(scores)) / tau) for s in scores]
+        soft = [p / sum(powers) for p in powers]
+        for m in range(3):
+            for k in range(3):
+                slope = soft[k] * ((k == m) - soft[m]) / tau
+                expected[m] += float(weights[n, k]) * slope
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-9)
+
+
+def test_hard_choices_follow_the_probabilities():
+    logits = torch.tensor([0.0, 1.0, -1.0])
+    uniform = torch.rand(20000, 3, generator=torch.Generator().manual_seed(0))
+    shares = relaxed_choice(logits, uniform, hard=True).mean(0)
+    torch.testing.assert_close(shares, logits.softmax(0), rtol=0, atol=0.015)

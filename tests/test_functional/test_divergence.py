@@ -8,7 +8,8 @@ from support import naive
 from support.views import random
 
 from mmkd.cli.timing import saved_bytes
-from mmkd.functional import channel_kl, kl_divergence, softmax_kl
+from mmkd.functional import kl_divergence, softmax_kl
+from mmkd.methods.cwd import channel_kl
 
 
 @pytest.mark.parametrize('dim', [1, 2])

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
-from support import naive
 from support.views import random
 
-from mmkd.functional import (
-    activation_masks,
-    area_balance,
-    channel_masked_loss,
-    dice_diversity,
-    spatial_masked_loss,
-    token_masks,
-)
-from mmkd.functional.masks import REDUCTIONS
+from mmkd.functional import REDUCTIONS, dice_diversity, masked_loss
 
 SHAPES = [(2, 3, 4, 5, 3), (1, 4, 1, 1, 2), (2, 1, 3, 2, 1)]  # N, C, H, W, M
+
+
+def spatial_masked_loss(squared, masks, *args, **kwargs):
+    """Return the loss of a squared difference (N, C, H, W) under masks (N, M, H, W)."""
+    return masked_loss(squared.mean(1).flatten(1), masks.flatten(2), *args, **kwargs)
+
+
+def channel_masked_loss(squared, masks, *args, **kwargs):
+    """Return the loss of a squared difference (N, C, H, W) under masks (N, M, C)."""
+    return masked_loss(squared.mean((2, 3)), masks, *args, **kwargs)
 
 
 @pytest.mark.parametrize('reduction', REDUCTIONS)
@@ -123,57 +122,3 @@ def test_dice_is_one_for_equal_and_zero_for_disjoint_masks():
     same = random(2, 1, 9).sigmoid().expand(2, 5, 9)
     assert float(dice_diversity(same)) == pytest.approx(1.0, abs=1e-5)
     assert float(dice_diversity(torch.eye(4)[None])) == 0.0
-
-
-def test_activation_masks():
-    x = random(2, 3, 4, 5)
-    spatial, channel = activation_masks(x)
-    assert spatial.shape == (2, 1, 4, 5) and channel.shape == (2, 1, 3)
-    for i in range(2):
-        cells = [float(x[i, :, p // 5, p % 5].abs().mean()) for p in range(20)]
-        channels = [float(x[i, c].abs().mean()) for c in range(3)]
-        for values, mask in ((cells, spatial[i, 0]), (channels, channel[i, 0])):
-            mean = sum(values) / len(values)
-            std = math.sqrt(sum((v - mean) ** 2 for v in values) / len(values)) + 1e-6
-            expected = [1 / (1 + math.exp(-(v - mean) / std)) for v in values]
-            assert mask.flatten().tolist() == pytest.approx(expected, rel=1e-9)
-    spatial, channel = activation_masks(random(2, 1, 1, 1))
-    assert spatial.flatten().tolist() == channel.flatten().tolist() == [0.5, 0.5]
-
-
-@pytest.mark.parametrize('size', [(3, 4), (1, 1)])
-def test_token_masks_equal_loops(size):
-    x, tokens = random(2, 3, *size), random(4, 3, seed=1)
-    masks = token_masks(x, tokens)
-    assert masks.shape == (2, 4, *size)
-    for n in range(2):
-        for m in range(4):
-            for y in range(size[0]):
-                for z in range(size[1]):
-                    score = sum(float(tokens[m, k] * x[n, k, y, z]) for k in range(3))
-                    assert float(masks[n, m, y, z]) == pytest.approx(naive.sigmoid(score))
-
-
-@pytest.mark.parametrize('shape', [(2, 3, 7), (1, 1, 1)])
-def test_area_balance_equals_loops(shape):
-    masks = random(*shape).sigmoid()
-    n, m, p = shape
-    expected = 0.0
-    for j in range(m):
-        area = sum(float(masks[i, j, k]) for i in range(n) for k in range(p)) / (n * p)
-        expected += (0.5 * math.log(0.5 / area) + 0.5 * math.log(0.5 / (1 - area))) / m
-    assert float(area_balance(masks)) == pytest.approx(expected, rel=1e-9)
-
-
-def test_area_balance_sees_the_area_alone():
-    half = torch.tensor([0.0, 1.0]).repeat(8)[None, None].double()
-    assert float(area_balance(half)) == pytest.approx(0.0, abs=1e-12)
-    assert float(area_balance(torch.full((2, 3, 4), 0.05))) == pytest.approx(0.83, abs=0.01)
-    for value in (0.0, 1.0):  # finite, however full or empty
-        assert 6 < float(area_balance(torch.full((2, 3, 4), value))) < 8
-    logits = torch.full((1, 1, 6), -4.0, dtype=torch.double, requires_grad=True)
-    area_balance(logits.sigmoid()).backward()
-    assert (logits.grad < 0).all()  # it opens a mask that is nearly closed
-    assert torch.autograd.gradcheck(
-        lambda x: area_balance(x.sigmoid()), random(2, 2, 3).requires_grad_()
-    )

@@ -10,7 +10,7 @@ import torch
 from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import ACAM
-from mmkd.methods.acam import MAX_CELLS
+from mmkd.methods.acam import MAX_CELLS, activation_masks, area_balance
 from mmkd.utils import ConfigError
 
 ABLATIONS = {
@@ -167,7 +167,7 @@ def test_masks_of_ones_give_the_plain_mean_squared_difference():
     student, teacher = [random(2, 4, 3, 4)], [random(2, 4, 3, 4, seed=1)]
     method = acam(student, teacher, diversity=0.0, area=0.0)
     ones = [torch.ones(2, 6, *shape).double() for shape in ((3, 4), (4,))]
-    method.masks_of = lambda *args: tuple(ones)
+    method.compute_masks = lambda *args: tuple(ones)
     losses = method.compute(student, teacher, plain_view())
     mse = float((student[0] - teacher[0]).square().mean())
     assert [float(v) for v in losses.values()] == pytest.approx([mse, mse], rel=1e-6)
@@ -200,8 +200,8 @@ def test_a_detached_student_moves_no_mask():
         method = acam(student, teacher, detach_student_in_mask=detach, diversity=0.0, area=0.0)
         loss = sum(method.compute(student, teacher, plain_view()).values())
         gradients.append(torch.autograd.grad(loss, student)[0])
-    spatial, channel = (m.detach() for m in method.masks_of(0, student[0], teacher[0]))
-    method.masks_of = lambda *args: (spatial, channel)
+    spatial, channel = (m.detach() for m in method.compute_masks(0, student[0], teacher[0]))
+    method.compute_masks = lambda *args: (spatial, channel)
     loss = sum(method.compute(student, teacher, plain_view()).values())
     (expected,) = torch.autograd.grad(loss, student)
     torch.testing.assert_close(gradients[1], expected)
@@ -261,9 +261,50 @@ def test_auto_pools_large_maps_and_says_so_once(monkeypatch):
     assert method.pool_factor(0, (200, 336)) == 4
     ((level, text),) = messages
     assert level == logging.WARNING
-    assert text.startswith('ACAM.pool: level 0 has 200×336 = 67200 cells')
+    assert text.startswith('ACAM.pool: level 0 has 200×336 = 67200 locations')
     assert acam(maps, maps, pool=1).pool_factor(0, (200, 336)) == 1
     assert len(messages) == 1
+
+
+def test_activation_masks():
+    x = random(2, 3, 4, 5)
+    spatial, channel = activation_masks(x)
+    assert spatial.shape == (2, 1, 4, 5) and channel.shape == (2, 1, 3)
+    for i in range(2):
+        cells = [float(x[i, :, p // 5, p % 5].abs().mean()) for p in range(20)]
+        channels = [float(x[i, c].abs().mean()) for c in range(3)]
+        for values, mask in ((cells, spatial[i, 0]), (channels, channel[i, 0])):
+            mean = sum(values) / len(values)
+            std = math.sqrt(sum((v - mean) ** 2 for v in values) / len(values)) + 1e-6
+            expected = [1 / (1 + math.exp(-(v - mean) / std)) for v in values]
+            assert mask.flatten().tolist() == pytest.approx(expected, rel=1e-9)
+    spatial, channel = activation_masks(random(2, 1, 1, 1))
+    assert spatial.flatten().tolist() == channel.flatten().tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 7), (1, 1, 1)])
+def test_area_balance_equals_loops(shape):
+    masks = random(*shape).sigmoid()
+    n, m, p = shape
+    expected = 0.0
+    for j in range(m):
+        area = sum(float(masks[i, j, k]) for i in range(n) for k in range(p)) / (n * p)
+        expected += (0.5 * math.log(0.5 / area) + 0.5 * math.log(0.5 / (1 - area))) / m
+    assert float(area_balance(masks)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_area_balance_sees_the_area_alone():
+    half = torch.tensor([0.0, 1.0]).repeat(8)[None, None].double()
+    assert float(area_balance(half)) == pytest.approx(0.0, abs=1e-12)
+    assert float(area_balance(torch.full((2, 3, 4), 0.05))) == pytest.approx(0.83, abs=0.01)
+    for value in (0.0, 1.0):  # finite, however full or empty
+        assert 6 < float(area_balance(torch.full((2, 3, 4), value))) < 8
+    logits = torch.full((1, 1, 6), -4.0, dtype=torch.double, requires_grad=True)
+    area_balance(logits.sigmoid()).backward()
+    assert (logits.grad < 0).all()  # it opens a mask that is nearly closed
+    assert torch.autograd.gradcheck(
+        lambda x: area_balance(x.sigmoid()), random(2, 2, 3).requires_grad_()
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from support.steps import autocast_step
 from support.views import built, mixed_view, plain_view, random
 
-from mmkd.functional import activation_attention, attention_distance
 from mmkd.methods import AT
+from mmkd.methods.at import activation_attention, attention_distance
 from mmkd.utils import ConfigError
 
 

@@ -11,9 +11,8 @@ from mmengine.logging import MessageHub
 from support.tiny_models import make_student, preprocessed, teacher_config
 from support.views import built, labelled_view, random
 
-from mmkd.functional import cross_image_loss, memory_loss
 from mmkd.methods import CIRKD
-from mmkd.methods.cirkd import PIXELS, REGIONS
+from mmkd.methods.cirkd import PIXELS, REGIONS, cross_image_loss, memory_loss
 from mmkd.utils import ConfigError, step_generator
 
 TAPS = dict(student='decode_head.bottleneck', teacher='decode_head.bottleneck')

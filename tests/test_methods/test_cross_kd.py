@@ -26,9 +26,11 @@ from support.heads import (
 )
 from support.helpers import build
 from support.tiny_models import SCOPES, preprocessed
+from support.views import random
 from torch import nn
 
 from mmkd.methods import CrossKD
+from mmkd.methods.cross_kd import quality_focal_kd
 from mmkd.models import distilled
 from mmkd.utils import ConfigError
 
@@ -153,6 +155,22 @@ def expected_losses(head, family, cross, own, samples):
     ]
 
 
+@pytest.mark.parametrize('beta', [1.0, 2.0])
+def test_quality_focal_kd(beta):
+    student, teacher = random(6, 3), random(6, 3, seed=1)
+    expected = []
+    for s_row, t_row in zip(student.tolist(), teacher.tolist()):
+        total = 0.0
+        for s, t in zip(map(naive.sigmoid, s_row), map(naive.sigmoid, t_row)):
+            entropy = -t * math.log(s) - (1 - t) * math.log(1 - s)
+            total += abs(s - t) ** beta * entropy
+        expected.append(total)
+    assert quality_focal_kd(student, teacher, beta).tolist() == pytest.approx(expected, rel=1e-6)
+    assert not quality_focal_kd(teacher, teacher, beta).any()
+    extreme = quality_focal_kd(torch.tensor([[1e3, -1e3]]), torch.tensor([[-1e3, 1e3]]))
+    assert extreme.isfinite().all()
+
+
 @pytest.mark.parametrize('start', [0, 1, 2])
 @pytest.mark.parametrize('family', PREFIXES)
 def test_equals_loops(family, start):
@@ -240,7 +258,8 @@ def test_another_head_is_described_by_a_dict():
     ('key', 'arguments'),
     [
         ('head', dict(head='yolo')),
-        ('head', dict(head=dict(cls='a', reg='b'))),
+        ('head', dict(head=dict(cls='a', box='iou'))),
+        ('head.box', dict(head=dict(cls='a', reg='b'))),
         ('head.box', dict(head=dict(cls='a', reg='b', box='l1'))),
         ('head.clss', dict(head=dict(clss='a', reg='b', box='iou'))),
         ('start', dict(start=-1)),

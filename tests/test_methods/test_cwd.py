@@ -9,8 +9,8 @@ from support import naive
 from support.steps import autocast_step
 from support.views import built, mixed_view, plain_view, random
 
-from mmkd.functional import channel_kl
 from mmkd.methods import CWD
+from mmkd.methods.cwd import channel_kl
 from mmkd.utils import ConfigError
 
 

@@ -331,16 +331,20 @@ def test_mixed_maps_are_what_is_augmented():
     [
         (dict(LOGITS['cls'], refine=dict(type='mmkd.DAFA')), 'refine', 'reads no maps'),
         (dict(MIMIC['cls'], refine=dict(type='mmkd.DAFA', tau=0)), r'refine\.tau', 'positive'),
-        (dict(MIMIC['cls'], refine=dict(type='mmkd.DAFA', every=0)), r'refine\.every', 'at least'),
+        (
+            dict(MIMIC['cls'], refine=dict(type='mmkd.DAFA', every=0)),
+            r'refine\.every',
+            'positive integer',
+        ),
         (
             dict(MIMIC['cls'], refine=dict(type='mmkd.DAFA', probability=1.5)),
             r'refine\.probability',
-            'from 0 to 1',
+            'must be between 0 and 1',
         ),
         (
             dict(MIMIC['cls'], refine=dict(type='mmkd.DAFA', identity=-1)),
             r'refine\.identity',
-            'not negative',
+            'must be non-negative',
         ),
         (
             dict(MIMIC['cls'], refine=dict(type='mmkd.DAFA', operations=('gain',))),
@@ -350,7 +354,7 @@ def test_mixed_maps_are_what_is_augmented():
         (
             dict(MIMIC['cls'], refine=dict(type='mmkd.DAFA', operations=('blurr', 'gain'))),
             r'refine\.operations',
-            'nearest are: blur',
+            "must be one of 'gain', .* got 'blurr'",
         ),
         (
             dict(MIMIC['cls'], refine=dict(type='mmkd.DAFA', optimizer=dict(type='Adamm'))),
@@ -375,7 +379,7 @@ def test_methods_with_a_memory_are_refused(tmp_path):
         refine=dict(type='mmkd.DAFA'),
     )
     teacher = teacher_config('seg', tmp_path)
-    with pytest.raises(ConfigError, match=r'm\.refine: CIRKD remembers'):
+    with pytest.raises(ConfigError, match=r'm\.refine: CIRKD keeps state'):
         make_student('seg', teacher=teacher, methods=dict(m=method))
     method['refine'] = dict(FROZEN, probability=0.5)
     make_student('seg', teacher=teacher, methods=dict(m=method))

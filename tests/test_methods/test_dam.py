@@ -14,15 +14,15 @@ from support.tiny_models import MIMIC, make_student, preprocessed, teacher_confi
 from support.views import random
 from torch import nn
 
-from mmkd.functional import (
+from mmkd.methods import PKD, FeatureMimic
+from mmkd.methods.dam import (
+    DAM,
     box_area,
     center_cells,
     center_focal_loss,
     center_heatmap,
     peak_boxes,
 )
-from mmkd.methods import PKD, FeatureMimic
-from mmkd.methods.dam import DAM
 from mmkd.methods.plugins import build_method
 from mmkd.mixers import View
 from mmkd.utils import ConfigError
@@ -200,17 +200,22 @@ def test_images_without_objects_and_without_a_region(tmp_path):
 
 
 def test_number_of_classes_of_other_detectors():
-    from mmkd.methods.dam import classes_of
+    def classes_of(model):
+        region, same = DAM(channels=8), [x.float() for x in maps(4)]
+        method = FeatureMimic('a', 'b')
+        method.build(nn.Module(), same, same, {})
+        region.build(method, model, same, same, view_of())
+        return region.heads[0].heatmap.out_channels
 
     two_stage = SimpleNamespace(
         rpn_head=SimpleNamespace(num_classes=1),
         roi_head=SimpleNamespace(bbox_head=SimpleNamespace(num_classes=7)),
     )
-    assert classes_of(two_stage, 'key') == 7
+    assert classes_of(two_stage) == 7
     head = nn.Identity()
     head.num_classes = 5
     cascade = SimpleNamespace(roi_head=SimpleNamespace(bbox_head=nn.ModuleList([head])))
-    assert classes_of(cascade, 'key') == 5
+    assert classes_of(cascade) == 5
 
 
 @pytest.mark.parametrize(
@@ -219,18 +224,18 @@ def test_number_of_classes_of_other_detectors():
         ('cls', dict(region=dict(type='mmkd.DAM')), r'region\.num_classes', 'for detectors'),
         ('seg', dict(region=dict(type='mmkd.DAM')), r'region\.num_classes', 'for detectors'),
         ('det', dict(region=dict(type='mmkd.DAM', area='both')), r'region\.area', "'union'"),
-        ('det', dict(region=dict(type='mmkd.DAM', peaks=0)), r'region\.peaks', 'at least 1'),
+        ('det', dict(region=dict(type='mmkd.DAM', peaks=0)), r'region\.peaks', 'positive integer'),
         (
             'det',
             dict(region=dict(type='mmkd.DAM', head_weight=0)),
             r'region\.head_weight',
-            'learns nothing',
+            'must be positive',
         ),
         (
             'det',
             dict(region=dict(type='mmkd.DAM', region_weight=-1)),
             r'region\.region_weight',
-            'not negative',
+            'must be non-negative',
         ),
         ('det', dict(type='mmkd.AT', region=dict(type='mmkd.DAM')), 'region', 'AT aligns no maps'),
         ('det', dict(region=dict(type='mmkd.DAFA')), r'region\.type', 'is no region'),

@@ -12,14 +12,14 @@ from support.steps import autocast_step
 from support.tiny_models import make_student, preprocessed, teacher_config
 from support.views import built, random
 
-from mmkd.functional import (
+from mmkd.functional import pad_boxes
+from mmkd.methods import FGD
+from mmkd.methods.fgd import (
     channel_attention,
     foreground_masks,
-    pad_boxes,
     spatial_attention,
     weighted_squares,
 )
-from mmkd.methods import FGD
 from mmkd.mixers import PatchMix, View
 from mmkd.utils import ConfigError
 

@@ -25,8 +25,8 @@ from support.helpers import build
 from support.tiny_models import SCOPES, preprocessed
 from torch import nn
 
-from mmkd.functional import valuable_region
 from mmkd.methods import LD
+from mmkd.methods.ld import valuable_region
 from mmkd.models import distilled
 from mmkd.utils import ConfigError
 

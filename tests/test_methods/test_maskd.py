@@ -149,6 +149,20 @@ def test_both_stages(task, tap, dtype, tmp_path):
     )
 
 
+@pytest.mark.parametrize('size', [(3, 4), (1, 1)])
+def test_token_masks_equal_loops(size):
+    x, level = random(2, 3, *size), MaskTokens(3, 4, token_weights=False).double()
+    tokens = level.tokens.data = random(4, 3, seed=1)
+    masks = level.masks(x)
+    assert masks.shape == (2, 4, *size)
+    for n in range(2):
+        for m in range(4):
+            for y in range(size[0]):
+                for z in range(size[1]):
+                    score = sum(float(tokens[m, k] * x[n, k, y, z]) for k in range(3))
+                    assert float(masks[n, m, y, z]) == pytest.approx(naive.sigmoid(score))
+
+
 @pytest.mark.parametrize('content', ['missing', 'broken', 'student', 'channels', 'levels'])
 def test_a_wrong_tokens_file_is_one_clear_error(content, tmp_path):
     path = tmp_path / 'tokens.pth'

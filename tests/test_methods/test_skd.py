@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from support.naive import cells_of, dot
 from support.tiny_models import make_student, preprocessed, teacher_config
 from support.views import built, mixed_view, plain_view, random
 
-from mmkd.functional import pairwise_loss
 from mmkd.methods import SKD
+from mmkd.methods.skd import pairwise_loss
 from mmkd.utils import ConfigError
 
 TAPS = dict(student='decode_head.bottleneck', teacher='decode_head.bottleneck')
@@ -25,6 +26,19 @@ def pooled(x, side):
             window = x[:, :, y * side : (y + 1) * side, z * side : (z + 1) * side]
             result[:, :, y, z] = window.amax((2, 3))
     return result
+
+
+@pytest.mark.parametrize('shapes', [((2, 4, 2, 3), (2, 6, 2, 3)), ((1, 3, 1, 1), (1, 3, 1, 1))])
+def test_pairwise_loss(shapes):
+    student, teacher = random(*shapes[0]), random(*shapes[1], seed=1)
+    squares = []
+    for s, t in zip(cells_of(student), cells_of(teacher)):
+        for p in range(len(s)):
+            for q in range(len(s)):
+                squares.append((dot(s[p], s[q]) - dot(t[p], t[q])) ** 2)
+    expected = sum(squares) / len(squares)
+    assert float(pairwise_loss(student, teacher)) == pytest.approx(expected, rel=1e-6, abs=1e-15)
+    assert pairwise_loss(teacher, teacher) == 0
 
 
 @pytest.mark.parametrize('pool', [1, 2, 3])

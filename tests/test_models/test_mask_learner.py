@@ -19,8 +19,8 @@ from support.helpers import (
 from support.tiny_models import preprocessed, teacher_config, weights_hash
 
 from mmkd.functional import dice_diversity
+from mmkd.methods.maskd import load_tokens
 from mmkd.models import MaskLearner, MaskTokens
-from mmkd.models.mask_tokens import load_tokens
 from mmkd.utils import ConfigError
 
 FILES = sorted((CONFIGS / 'maskd' / 'masks').glob('*.py'))

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmkd.functional.warp import gumbel_choice
+from mmkd.functional import relaxed_choice
 from mmkd.mixers.base import partners
 from mmkd.registry import MODELS, build
 from mmkd.utils import ConfigError, between, integer, non_negative, positive
@@ -223,7 +223,7 @@ class MixtureAugmentor(Augmentor):
     def forward(self, images: Tensor, generator: torch.Generator) -> Augmented:
         """Augment a batch; see the base class."""
         uniform = torch.rand(len(images), len(self.bank), generator=generator).to(images)
-        choice = gumbel_choice(self.logits, uniform, self.tau)  # (N, M)
+        choice = relaxed_choice(self.logits, uniform, self.tau, hard=True)  # (N, M)
         drawn = [op(images, generator) for op in self.bank]
         mixed = sum(c[:, None, None, None] * d.images for c, d in zip(choice.T, drawn))
         result = Augmented(mixed)

@@ -1,4 +1,4 @@
-"""Affine transforms and Gumbel choices equal loops."""
+"""Affine transforms equal loops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from support.naive import affine_transform
 from support.views import random
 from torch.autograd import gradcheck
 
-from mmkd.functional import gumbel_choice
 from mmkd.mixers.hard.affine import affine_matrix, affine_warp
 
 SIZE = (7, 10)
@@ -69,36 +68,3 @@ def test_gradcheck():
 
     values = (random(2, 2) * 0.1, random(2, seed=1) * 0.3, 1 + 0.1 * random(2, seed=2))
     assert gradcheck(transform, tuple(v.requires_grad_() for v in values))
-
-
-def test_gumbel_choice_equals_loops():
-    logits, tau = random(3), 0.7
-    uniform = torch.rand(6, 3, dtype=torch.double, generator=torch.Generator().manual_seed(0))
-    uniform[0, 0] = 0.0
-    values = logits.tolist()
-    logits.requires_grad_()
-    choice = gumbel_choice(logits, uniform, tau)
-    weights = random(6, 3, seed=3)
-    (gradient,) = torch.autograd.grad((choice * weights).sum(), logits)
-    expected = torch.zeros(3, dtype=torch.double)
-    for n in range(6):
-        scores = []
-        for m in range(3):
-            u = max(float(uniform[n, m]), torch.finfo(torch.double).tiny)
-            scores.append(values[m] - math.log(-math.log(u)))
-        best = scores.index(max(scores))
-        assert choice[n].tolist() == [float(m == best) for m in range(3)]
-        powers = [math.exp((s - max(scores)) / tau) for s in scores]
-        soft = [p / sum(powers) for p in powers]
-        for m in range(3):
-            for k in range(3):
-                slope = soft[k] * ((k == m) - soft[m]) / tau
-                expected[m] += float(weights[n, k]) * slope
-    torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-9)
-
-
-def test_choices_follow_the_probabilities():
-    logits = torch.tensor([0.0, 1.0, -1.0])
-    uniform = torch.rand(20000, 3, generator=torch.Generator().manual_seed(0))
-    shares = gumbel_choice(logits, uniform).mean(0)
-    torch.testing.assert_close(shares, logits.softmax(0), rtol=0, atol=0.015)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.heads import CLASSES, LEVELS, det_samples, detector_of, naive_targets
+from support.heads import CLASSES, LEVELS, det_samples, detector_of, naive_targets, teachers_of
 
-from mmkd.models.dense_targets import check_head, dense_targets
+from mmkd.methods.detection import HeadMethod, dense_targets
 from mmkd.utils import ConfigError
 
 
@@ -44,10 +44,11 @@ def test_no_objects_at_all(family):
 
 
 def test_heads_that_cannot_assign():
-    with pytest.raises(ConfigError, match='no dense detection head'):
-        check_head(torch.nn.Identity(), 'key')
-    head = detector_of('gfl').bbox_head
-    check_head(head, 'key')
-    del head.assigner
-    with pytest.raises(ConfigError, match='train_cfg'):
-        check_head(head, 'key')
+    model, method = detector_of('gfl'), HeadMethod('bbox_head', 'bbox_head')
+    method.build(model, {}, {}, teachers_of(model))
+    del model.bbox_head.assigner
+    with pytest.raises(ConfigError, match=r'^teacher: .*train_cfg'):
+        method.build(model, {}, {}, teachers_of(model))
+    model.bbox_head = torch.nn.Identity()
+    with pytest.raises(ConfigError, match=r'^teacher: .*not a dense detection head'):
+        method.build(model, {}, {}, teachers_of(model))

@@ -9,7 +9,7 @@ import torch
 from support.views import random
 from torch.profiler import ProfilerActivity, profile
 
-from mmkd.functional import attend_in_pieces, cross_attention, pool_cells
+from mmkd.methods.acam import attend_in_pieces, pool_cells
 
 
 def loops(query, key, value):
@@ -26,6 +26,12 @@ def loops(query, key, value):
             for s, score in enumerate(scores):
                 result[i, :, p] += score.exp() / total * value[i, :, s]
     return result
+
+
+def cross_attention(query, key, value):
+    """Return the attention's result (N, C, P), its pieces put together."""
+    pieces = attend_in_pieces(query, key, value)
+    return pieces.transpose(2, 3).flatten(1, 2)[:, : value.shape[1]]
 
 
 # Q, C, P, S: widths that divide and that do not, other keys than queries, one cell, one channel.

@@ -1,4 +1,4 @@
-"""Boxes under a mask, against a loop over pixels."""
+"""Boxes, and predictions of dense heads, against loops."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmdet.models.losses import GIoULoss, IoULoss
 from support import naive
+from support.views import random
 
-from mmkd.functional import clip_to_visible, giou_loss, log_iou_loss
+from mmkd.functional import clip_to_visible, distribution_kl, prior_rows
 
 H, W = 12, 15
 coordinate = st.integers(-8, 40).map(lambda v: v / 2) | st.floats(-4, 19)
@@ -63,18 +63,26 @@ def test_no_boxes():
     assert clipped.shape == (0, 4) and share.shape == (0,)
 
 
-@pytest.mark.parametrize(('function', 'loss'), [(giou_loss, GIoULoss()), (log_iou_loss, IoULoss())])
-def test_losses_of_boxes(function, loss):
-    """Overlapping, disjoint, contained, equal and empty boxes, against mmdet's losses."""
-    corner = torch.rand(50, 2, 2, generator=torch.Generator().manual_seed(0)).double() * 20
-    extent = torch.rand(50, 2, 2, generator=torch.Generator().manual_seed(1)).double() * 20
-    boxes, targets = torch.cat([corner, corner + extent], 2).unbind(1)
-    targets[0], boxes[1, 2:] = boxes[0], boxes[1, :2]
-    boxes[2] = torch.tensor([2.0, 2, 3, 3])
-    targets[2] = torch.tensor([0.0, 0, 9, 9])
-    expected = loss(boxes, targets, reduction_override='none')
-    torch.testing.assert_close(function(boxes, targets), expected)
-    assert function(boxes, targets)[0] == 0
-    boxes.requires_grad_()
-    function(boxes, targets).sum().backward()
-    assert boxes.grad.isfinite().all()
+def test_prior_rows_are_in_the_order_of_priors():
+    """Every cell, row by row, and in it every anchor: as AnchorGenerator lays them out."""
+    anchors, size, h, w = 2, 3, 2, 4
+    maps = random(2, anchors * size, h, w)
+    rows = iter(prior_rows(maps, size).tolist())
+    for n in range(2):
+        for y in range(h):
+            for x in range(w):
+                for a in range(anchors):
+                    expected = [float(maps[n, a * size + d, y, x]) for d in range(size)]
+                    assert next(rows) == expected
+    assert next(rows, None) is None
+
+
+@pytest.mark.parametrize('tau', [1.0, 10.0])
+def test_distribution_kl(tau):
+    student, teacher = random(6, 5), random(6, 5, seed=1)
+    expected = [
+        naive.kl(naive.softmax([v / tau for v in t]), s, tau)
+        for s, t in zip(student.tolist(), teacher.tolist())
+    ]
+    assert distribution_kl(student, teacher, tau).tolist() == pytest.approx(expected, rel=1e-6)
+    assert not distribution_kl(teacher, teacher, tau).any()

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+__all__ = ['mimic_loss', 'resize_to', 'standardize']
+
 
 def mimic_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean squared difference of two maps, the hint loss of FitNet.
@@ -17,7 +19,7 @@ def mimic_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> 
     Args:
         student: Map (N, C, H, W).
         teacher: Map (N, C, H, W).
-        mask: Weights (N, 1, H, W) of the cells. Defaults to None, all 1.
+        mask: Weights (N, 1, H, W) of the locations. Defaults to None, all 1.
 
     Returns:
         Scalar: the (weighted) mean over N, C, H and W; 0 where the mask is empty.
@@ -31,7 +33,7 @@ def mimic_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> 
 
 
 class _Standardize(torch.autograd.Function):
-    """Keeps what it is given, which others keep anyway, instead of a centred copy."""
+    """Keeps its input, which is kept anyway, instead of a centered copy."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
@@ -44,25 +46,25 @@ class _Standardize(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
         x, mean, std = ctx.saved_tensors
-        centred = x - mean
+        centered = x - mean
         scaled = upstream / (std + ctx.eps)
         # A constant channel has no direction in which its deviation grows.
-        slope = (scaled * centred).mean((0, 2, 3), keepdim=True) / ((std + ctx.eps) * std)
+        slope = (scaled * centered).mean((0, 2, 3), keepdim=True) / ((std + ctx.eps) * std)
         slope = slope.masked_fill(std == 0, 0)
         gradient = scaled - scaled.mean((0, 2, 3), keepdim=True)
-        return gradient.sub_(centred.mul_(slope)), None
+        return gradient.sub_(centered.mul_(slope)), None
 
 
 def standardize(x: Tensor, eps: float = 1e-6) -> Tensor:
     """Give every channel of a map (N, C, H, W) zero mean and unit std over N, H and W.
 
     Source: Cao et al., "PKD", NeurIPS 2022, section 3.3. It removes the difference in scale
-    between teacher and student; half the mean squared difference of two standardised maps is one
+    between teacher and student; half the mean squared difference of two standardized maps is one
     minus their Pearson correlation.
 
     Args:
         x: Map (N, C, H, W).
-        eps: Is added to the deviation. Defaults to 1e-6.
+        eps: Added to the standard deviation. Defaults to 1e-6.
 
     Returns:
         Map (N, C, H, W). The backward pass keeps no map but ``x`` itself.

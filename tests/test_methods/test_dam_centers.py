@@ -11,7 +11,7 @@ from mmdet.models.utils import gen_gaussian_target
 from support.views import random
 from torch.autograd import gradcheck
 
-from mmkd.functional import (
+from mmkd.methods.dam import (
     box_area,
     center_cells,
     center_focal_loss,
