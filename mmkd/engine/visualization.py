@@ -1,4 +1,4 @@
-"""Pictures of what methods look at: spatial masks, and where student and teacher differ."""
+"""Visualization of methods: spatial masks, and differences of student and teacher."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mmkd.models.step import Step
 from mmkd.utils import isolated_rng
 
 INCHES = 1.7  # width of one image on a sheet
-TITLE = 0.2  # height of what is written above it, in inches
+TITLE = 0.2  # height of the title above it, in inches
 
 
 @dataclass
-class Seen:
-    """What one method looked at.
+class MethodRecord:
+    """Images, masks and differences of one method in one step.
 
     Args:
         images: The student's images (N, H, W, 3), uint8 RGB.
@@ -35,7 +35,7 @@ class Seen:
     differences: list[Tensor]
 
     def areas(self) -> dict[str, float]:
-        """Return the mean of every mask over the batch, named by level and mask."""
+        """Return the batch mean of every mask, named by level and mask."""
         return {
             f'area_level{level}_mask{m}': float(area)
             for level, masks in enumerate(self.masks)
@@ -45,40 +45,40 @@ class Seen:
 
 @dataclass
 class Observer:
-    """Collects what the methods of a distiller look at; methods with nothing to see are left out.
+    """Collects a record of each method that has masks or compares feature maps.
 
     Args:
         preprocessor: The student's data preprocessor.
-        seen: What was collected, by method.
+        seen: The records, by method.
     """
 
     preprocessor: Any
-    seen: dict[str, Seen] = field(default_factory=dict)
+    seen: dict[str, MethodRecord] = field(default_factory=dict)
 
     @torch.no_grad()
     def __call__(self, step: Step, methods: Mapping[str, Method]) -> None:
-        """Collect the masks of the methods, and the maps that they compare."""
+        """Record the masks of the methods and the differences of the compared feature maps."""
         for name, method in methods.items():
             student, teacher = step.tensors(method)
             teacher = method.simulated(teacher, step.view)
-            with isolated_rng():  # masks may be random, and training must not change
+            with isolated_rng():  # masks may be random; training must not change
                 masks = [m.cpu() for m in method.masks(student, teacher, step.view)]
                 pairs = method.compared(student, teacher, step.view)
             differences = [(t - s).square().mean(1).cpu() for s, t in pairs]
             if masks or differences:
                 images = denormalize(step.view.inputs, self.preprocessor)
-                self.seen[name] = Seen(images, masks, differences)
+                self.seen[name] = MethodRecord(images, masks, differences)
 
 
-def draw_sheet(seen: Seen, index: int) -> np.ndarray:
-    """Draw the masks and differences of one image: a row for each level.
+def draw_sheet(record: MethodRecord, index: int) -> np.ndarray:
+    """Draw the masks and differences of one image, one row per level.
 
-    Masks have the fixed scale 0..1, so that masks which collapse look like it; a difference has
-    its level's own scale, whose end is written above.
+    Masks have the fixed scale 0..1, so collapsed masks are recognizable; a difference has the
+    scale of its level, whose maximum is in the title.
 
     Args:
-        seen: What a method looked at.
-        index: Which image of the batch.
+        record: Record of a method.
+        index: Index of the image in the batch.
 
     Returns:
         uint8 RGB (H, W, 3).
@@ -86,10 +86,10 @@ def draw_sheet(seen: Seen, index: int) -> np.ndarray:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    image = seen.images[index]
-    rows = max(len(seen.masks), len(seen.differences))
-    first = int(bool(seen.differences))
-    columns = 1 + first + max((m.shape[1] for m in seen.masks), default=0)
+    image = record.images[index]
+    rows = max(len(record.masks), len(record.differences))
+    first = int(bool(record.differences))
+    columns = 1 + first + max((m.shape[1] for m in record.masks), default=0)
     height = INCHES * image.shape[0] / image.shape[1] + TITLE
     figure = Figure(figsize=(INCHES * columns, height * rows))
     canvas = FigureCanvasAgg(figure)
@@ -98,20 +98,20 @@ def draw_sheet(seen: Seen, index: int) -> np.ndarray:
     for axes in grid.flat:
         axes.axis('off')
     for level in range(rows):
-        lay_over(grid[level, 0], image, None, f'level {level}')
-        if level < len(seen.differences):
-            difference = seen.differences[level][index]
+        overlay(grid[level, 0], image, None, f'level {level}')
+        if level < len(record.differences):
+            difference = record.differences[level][index]
             top = float(difference.max())
-            lay_over(grid[level, 1], image, difference, f'difference, 0..{top:.2g}', top)
-        for m, mask in enumerate(seen.masks[level][index] if level < len(seen.masks) else ()):
+            overlay(grid[level, 1], image, difference, f'difference, 0..{top:.2g}', top)
+        for m, mask in enumerate(record.masks[level][index] if level < len(record.masks) else ()):
             title = f'mask {m}, area {float(mask.mean()):.2f}'
-            lay_over(grid[level, 1 + first + m], image, mask, title)
+            overlay(grid[level, 1 + first + m], image, mask, title)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def lay_over(axes: Any, image: np.ndarray, heat: Tensor | None, title: str, top: float = 1) -> None:
-    """Show an image with a map (H, W) of values 0..``top`` over it, cell by cell."""
+def overlay(axes: Any, image: np.ndarray, heat: Tensor | None, title: str, top: float = 1) -> None:
+    """Show an image under a map (H, W) of values 0..``top``, cell by cell."""
     axes.imshow(image)
     if heat is not None:
         extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)

@@ -7,38 +7,35 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.utils import apply_to
-from torch import nn
 
 from mmkd.engine.data_check import check_batch, name_files
 from mmkd.engine.visualization import Observer, draw_sheet
 from mmkd.models.distiller import Distiller
 from mmkd.models.first_step import FirstStep
 from mmkd.registry import HOOKS
-from mmkd.utils import ConfigError, config_key
+from mmkd.utils import ConfigError, config_key, unwrap
 
 ENTRY = 'distiller'
 
 
 @HOOKS.register_module()
 class DistillHook(Hook):
-    """Report the first step, keep adapters and method state for resuming, and draw pictures.
+    """Report the first step, save adapters and method state, check the data, and visualize.
 
-    With ``model.distill.on_nonfinite='skip_step'`` it also keeps the optimizer from acting in a
-    step that is skipped.
+    With ``model.distill.on_nonfinite='skip_step'`` it also skips the optimizer update of skipped
+    steps.
 
-    What the methods own (adapters, queues) is saved as the checkpoint's top-level entry
-    ``distiller``, beside the plain ``state_dict`` of the student, and is read on resume only.
+    The state of the methods (adapters, queues) is saved as the checkpoint's top-level entry
+    ``distiller``, beside the plain ``state_dict`` of the student, and is read only on resume.
     Without distillation (``model.distill=None``) the hook does nothing.
 
     Args:
-        vis_interval: Every so many iterations the Runner's visualizer gets, from the main process,
-            pictures of the masks by which methods weigh the student's images and of the
-            differences of the maps that they compare, and the area of every mask. Defaults to 0,
-            never.
-        vis_images: Images of a batch that are drawn. Defaults to 1.
+        vis_interval: Interval in iterations at which the main process passes to the Runner's
+            visualizer: the methods' masks over the student's images, the differences of the
+            compared feature maps, and the area of every mask. Defaults to 0, never.
+        vis_images: Number of images of a batch to draw. Defaults to 1.
     """
 
     priority = 'NORMAL'
@@ -48,10 +45,10 @@ class DistillHook(Hook):
         self.vis_images = vis_images
 
     def before_run(self, runner: Any) -> None:
-        """Ask the distiller to observe its first step; runs before weights are initialised.
+        """Request the report of the first step; runs before weights are initialized.
 
         Raises:
-            ConfigError: There is nothing to train on.
+            ConfigError: The training data contain no image.
         """
         distiller = distiller_of(runner)
         if distiller is not None:
@@ -59,24 +56,24 @@ class DistillHook(Hook):
             name_files(runner.train_dataloader.dataset)
 
     def before_train_epoch(self, runner: Any) -> None:
-        """Let the methods look at the training data."""
+        """Give the methods access to the training data."""
         distiller = distiller_of(runner)
         if distiller is not None:
             for name, method in distiller.methods.items():
                 with config_key(f'model.distill.methods.{name}'):
-                    method.before_epoch(student_of(runner), runner.train_dataloader)
+                    method.before_epoch(unwrap(runner.model), runner.train_dataloader)
 
     def before_train(self, runner: Any) -> None:
-        """Let the optimizer pass over steps that are skipped.
+        """Skip the optimizer update for skipped steps.
 
         Raises:
-            ConfigError: Steps are to be skipped and there are several optimizers.
+            ConfigError: Steps may be skipped, and there are several optimizers.
         """
         distiller = distiller_of(runner)
         if distiller is not None and runner.cfg.get('compile'):
             runner.logger.warning(
-                'compile: a step with distillation runs as it is; only teachers can be compiled, '
-                'by model.distill.teacher.compile=True'
+                'compile: distillation steps are not compiled; teachers can be, with '
+                'model.distill.teacher.compile=True'
             )
         if distiller is None or distiller.guard.policy != 'skip_step':
             return
@@ -86,30 +83,30 @@ class DistillHook(Hook):
                 'model.distill.on_nonfinite', "'skip_step' needs a single optim_wrapper"
             )
 
-        def pass_over(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        def skip_update(optimizer: torch.optim.Optimizer, *_: Any) -> None:
             if distiller.guard.pending_updates >= wrapper._accumulative_counts:
-                # Without gradients an optimizer leaves parameters and its own state alone.
+                # Without gradients an optimizer changes neither parameters nor its own state.
                 optimizer.zero_grad(set_to_none=True)
 
-        wrapper.optimizer.register_step_pre_hook(pass_over)
+        wrapper.optimizer.register_step_pre_hook(skip_update)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Look at the data; ask to see this step where pictures of it are due.
+        """Validate the batch; record this step if visualization is due.
 
         Raises:
-            DataError: Images or labels cannot be trained on.
+            DataError: Images or labels are unusable.
         """
         distiller = distiller_of(runner)
         if distiller is not None:
-            check_batch(data_batch, student_of(runner))
+            check_batch(data_batch, unwrap(runner.model))
         due = self.every_n_train_iters(runner, self.vis_interval)
         if distiller is not None and due and is_main_process():
-            distiller.recorder = Observer(student_of(runner).data_preprocessor)
+            distiller.recorder = Observer(unwrap(runner.model).data_preprocessor)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Log the report of the first step with an active method; draw what was seen."""
+        """Log the report of the first step with an active method; visualize recorded steps."""
         distiller = distiller_of(runner)
         if distiller is None:
             return
@@ -124,13 +121,13 @@ class DistillHook(Hook):
             distiller.recorder = None
 
     def draw(self, runner: Any, observer: Observer) -> None:
-        """Give the pictures and areas of a step to the visualizer."""
+        """Pass the images and mask areas of a step to the visualizer."""
         step = runner.iter + 1
-        for name, seen in observer.seen.items():
-            for index in range(min(self.vis_images, len(seen.images))):
-                sheet = draw_sheet(seen, index)
+        for name, record in observer.seen.items():
+            for index in range(min(self.vis_images, len(record.images))):
+                sheet = draw_sheet(record, index)
                 runner.visualizer.add_image(f'distill_{name}_image{index}', sheet, step)
-            areas = {f'distill.{name}.{key}': value for key, value in seen.areas().items()}
+            areas = {f'distill.{name}.{key}': value for key, value in record.areas().items()}
             if areas:
                 runner.visualizer.add_scalars(areas, step)
 
@@ -139,7 +136,7 @@ class DistillHook(Hook):
         distiller = distiller_of(runner)
         if distiller is not None:
             distiller.guard.flush()  # no checkpoint holds weights of a non-finite step
-            checkpoint[ENTRY] = apply_to(  # also tensors inside of a learner's extra state
+            checkpoint[ENTRY] = apply_to(  # includes tensors in a learner's extra state
                 dict(distiller.state_dict()),
                 lambda value: isinstance(value, torch.Tensor),
                 lambda value: value.detach().cpu(),
@@ -149,7 +146,7 @@ class DistillHook(Hook):
         """Restore the distiller on resume.
 
         Raises:
-            RuntimeError: The checkpoint was written without the methods' state, or for others.
+            RuntimeError: The checkpoint has no state of the methods, or that of other methods.
         """
         distiller = distiller_of(runner)
         if distiller is None or not runner._resume:
@@ -159,23 +156,18 @@ class DistillHook(Hook):
             if distiller.state_dict():
                 raise RuntimeError(
                     f'the checkpoint has no {ENTRY!r} entry, so the adapters cannot be resumed; '
-                    'it was written by a run without distillation: use load_from instead of resume'
+                    'it was written without distillation: use load_from instead of resume'
                 )
             return
         try:
             distiller.load_state_dict(state)
         except RuntimeError as error:
             raise RuntimeError(
-                f'the {ENTRY!r} entry of the checkpoint belongs to other methods than those of '
-                f'model.distill.methods: {error}'
+                f'the {ENTRY!r} entry of the checkpoint does not match model.distill.methods: '
+                f'{error}'
             ) from error
 
 
 def distiller_of(runner: Any) -> Distiller | None:
     """Return the distiller of the runner's model, or None for a plain student."""
-    return getattr(student_of(runner), 'distiller', None)
-
-
-def student_of(runner: Any) -> nn.Module:
-    """Return the runner's model without its wrapper."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return getattr(unwrap(runner.model), 'distiller', None)
