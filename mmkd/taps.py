@@ -60,10 +60,8 @@ class Tap:
         Raises:
             ConfigError: The value is no tap.
         """
-        if isinstance(config, str):
-            config = dict(module=config)
-        if isinstance(config, Mapping):
-            config = dict(config)
+        if isinstance(config, (str, Mapping)):
+            config = dict(module=config) if isinstance(config, str) else dict(config)
             unknown = set(config) - set(cls.__dataclass_fields__)
             if unknown or not isinstance(config.get('module'), str):
                 raise ConfigError(
@@ -94,8 +92,7 @@ def parse_levels(levels: Any, key: str) -> tuple[int, ...] | None:
     """
     if levels is None:
         return None
-    whole = isinstance(levels, (list, tuple)) and all(type(level) is int for level in levels)
-    if not whole or not levels:
+    if not isinstance(levels, (list, tuple)) or not levels or set(map(type, levels)) != {int}:
         raise ConfigError(key, f'levels must be integers such as (0, 1, 2), got {levels!r}')
     return tuple(levels)
 
@@ -124,11 +121,11 @@ def resolve(model: nn.Module, tap: Tap, key: str) -> nn.Module:
 class TapReader:
     """Reads several taps during one forward pass of a model.
 
-    The hooks exist only inside :meth:`read`; nothing of the model is changed or kept.
+    The hooks exist only inside :meth:`read`; the model is neither changed nor kept.
 
     Args:
         model: The student or a teacher.
-        taps: What to read, with the config key that each comes from.
+        taps: The taps, with the config key of each.
 
     Raises:
         ConfigError: A tap cannot be resolved.
@@ -181,7 +178,7 @@ class TapReader:
         self._fired = dict.fromkeys(self.taps, 0)
         handles = []
         for tap in self.taps:
-            # Looked up anew, as the Runner replaces modules (SyncBN) after the model was built.
+            # Not kept from __init__: the Runner replaces modules (SyncBN) after the build.
             module = model.get_submodule(tap.module)
             record = self._make_hook(tap, stop and self.calls is not None)
             if tap.source == 'input':  # before the module, which may overwrite its input
