@@ -15,6 +15,8 @@ from typing import Any
 
 import mmkd
 from mmkd import registry
+from mmkd.methods import Method
+from mmkd.methods.plugins import PLUGINS
 
 FILE = Path(__file__).parent / 'public_names.json'
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +36,8 @@ def arguments(value: Any) -> list[str]:
         names |= {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
         if not any(p.kind == p.VAR_KEYWORD for p in parameters):
             break
+    if issubclass(value, Method):  # the builder takes the plug-ins of any method
+        names |= set(PLUGINS)
     return sorted(names)
 
 
