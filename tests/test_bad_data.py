@@ -1,7 +1,7 @@
-"""Files, annotations and pixels that are wrong: one error that names the file or key, or training.
+"""Bad files, annotations and pixels: one error that names the file or key, or training goes on.
 
-What is no fault of a config alone is found at three places: before the Runner is built, where a
-sample is read, and where its batch is about to be trained on.
+Faults outside the config are found at three places: before the Runner is built, when a sample is
+read, and before its batch is used.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ HANDLED = [name for name in DATA if name not in FAULTS]
 
 
 def look(task: str, cfg: Any) -> None:
-    """Do what a run does until its first step."""
+    """Run everything up to the first step."""
     check_inputs(cfg)
     model = {k: v for k, v in cfg.model.items() if k not in ('distill', 'student')}
     with DefaultScope.overwrite_default_scope(SCOPES[task]):
@@ -86,7 +86,7 @@ def test_handled(name, shapes, tmp_path):
 
 
 def test_error_of_a_worker_is_one_line(shapes, tmp_path):
-    """From a worker process an error comes back as text with a traceback in it."""
+    """An error of a worker process arrives as text with a traceback."""
     _, cfg = faulty('map is text', shapes, tmp_path, {})
     cfg.train_dataloader.update(num_workers=1, batch_size=8)
     with pytest.raises(DataError) as caught:
@@ -131,7 +131,7 @@ def test_a_pipeline_stays_within_reach():
 
 @pytest.mark.slow
 def test_scaled_rate_counts_images(shapes, tmp_path):
-    """Pairs and repeated images are images of the step: what counts is ``batch_size``."""
+    """Pairs and repeated images count as images of the step: ``batch_size`` decides."""
     from mmkd.datasets import PreviousBatchSampler, SameClassPairBatchSampler
 
     for kind in (SameClassPairBatchSampler, PreviousBatchSampler, None):

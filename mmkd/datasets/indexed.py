@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from mmkd.registry import DATASETS
@@ -34,7 +34,9 @@ class IndexedDataset:
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self._first: dict[int, int] = {}  # number of the first image of each innermost data set
         self.num_samples = 0
-        for leaf in innermost(self.dataset, initialize):
+        if hasattr(self.dataset, 'full_init'):
+            self.dataset.full_init()
+        for leaf in innermost(self.dataset, mapped=True):
             if id(leaf) not in self._first:
                 self._first[id(leaf)] = self.num_samples
                 self.num_samples += len(leaf)
@@ -71,37 +73,29 @@ class IndexedDataset:
         return data
 
 
-def innermost(dataset: Any, visit: Callable[[Any], None] = lambda _: None) -> Iterator[Any]:
-    """Yield the innermost data sets, in order; call ``visit`` on each data set before its parts."""
-    visit(dataset)
-    inside = parts_of(dataset)
-    for part in inside:
-        yield from innermost(part, visit)
-    if not inside:
-        yield dataset
+def innermost(dataset: Any, mapped: bool = False) -> Iterator[Any]:
+    """Yield the innermost data sets, in order.
 
-
-def parts_of(dataset: Any) -> list[Any]:
-    """Return the data sets inside a wrapper, none for a plain data set."""
-    if hasattr(dataset, 'dataset'):
-        return [dataset.dataset]
-    return list(getattr(dataset, 'datasets', None) or [])
-
-
-def initialize(dataset: Any) -> None:
-    """Initialize a data set fully.
+    Args:
+        dataset: A data set.
+        mapped: Require wrappers that map their samples to those inside. Defaults to False.
 
     Raises:
-        ConfigError: It is a wrapper that does not map its samples to those inside.
+        ConfigError: A wrapper does not.
     """
-    if hasattr(dataset, 'full_init'):
-        dataset.full_init()
-    if parts_of(dataset) and not hasattr(dataset, '_get_ori_dataset_idx'):
+    inside = getattr(dataset, 'datasets', None) or []
+    if hasattr(dataset, 'dataset'):
+        inside = [dataset.dataset]
+    if inside and mapped and not hasattr(dataset, '_get_ori_dataset_idx'):
         raise ConfigError(
             f'{KEY}.dataset.type',
             f'samples of {type(dataset).__name__} cannot be numbered: it does not map them to '
             'those of its data set',
         )
+    for part in inside:
+        yield from innermost(part, mapped)
+    if not inside:
+        yield dataset
 
 
 def leaf_of(dataset: Any, idx: int) -> int:

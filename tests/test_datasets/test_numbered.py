@@ -1,4 +1,4 @@
-"""Numbers of images in nested data sets, and batches that come twice."""
+"""Sample numbers in nested data sets, and repeated batches."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_plain_data_sets_number_their_images_themselves(shapes):
 
 def test_concatenated_data_sets_need_the_wrapper(shapes):
     both = dict(type='ConcatDataset', datasets=[cls(shapes), cls(shapes, 'val')])
-    assert len(set(numbers(build(both)))) < 12  # the trouble
+    assert len(set(numbers(build(both)))) < 12  # the problem
     wrapped = build(dict(type='mmkd.IndexedDataset', dataset=both))
     assert isinstance(wrapped, IndexedDataset)
     assert numbers(wrapped) == list(range(12)) and wrapped.num_samples == 12

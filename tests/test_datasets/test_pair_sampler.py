@@ -1,4 +1,4 @@
-"""Pairs of one class: who is an anchor, who is the partner, on one rank and on several."""
+"""Same-class pairs: anchors and partners on one rank and on several."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RANKS = st.sampled_from([1, 2, 4])
 
 
 class Labelled(BaseDataset):
-    """A data set of labels alone; reading an image fails."""
+    """A data set of labels only; reading an image fails."""
 
     def __init__(self, labels, **kwargs):
         self.labels = labels
@@ -83,7 +83,7 @@ def test_every_image_is_an_anchor_once(counts, world, pairs, epoch):
     assert all(len(batch) == 2 * pairs for batches in found for batch in batches[:-1])
     seen = Counter(i for batches in found for i in halves(batches)[0])
     assert set(seen) == set(range(len(labels)))
-    # What DefaultSampler adds to fill up the ranks, and nothing else, is repeated.
+    # Only what DefaultSampler adds to even out the ranks is repeated.
     assert sum(seen.values()) == -(-len(labels) // world) * world
     sizes = Counter(labels)
     for batches in found:
@@ -148,7 +148,7 @@ def test_partners_are_uniform_over_the_others():
 
 
 def test_wrapped_data_sets():
-    """A repeated image is no partner of itself, whichever of its entries is the anchor."""
+    """An entry of a repeated image is never paired with another entry of the same image."""
     first, second = dict(type=Labelled, labels=[0, 1, 0, 2]), Labelled([1, 2, 2])
     twice = dict(type='RepeatDataset', dataset=first, times=2)
     labels = [0, 1, 0, 2, 1, 2, 2]
@@ -169,7 +169,7 @@ def test_wrapped_data_sets():
 
 
 def test_infinite_sampler():
-    """Anchors go on for ever in its order; advancing the batches is what resuming does."""
+    """Anchors follow its endless order; resuming advances the batches."""
     labels = labels_of([5, 3, 1])
     dataset = Labelled(labels)
     pairs = SameClassPairBatchSampler(
@@ -189,7 +189,7 @@ def test_drop_last():
 
 
 def test_real_loader():
-    """As the Runner builds it, from a config; the log says once what a batch and an epoch are."""
+    """Built from a config by the Runner; the log describes a batch and an epoch once."""
     config = dict(
         batch_size=6,
         num_workers=0,

@@ -1,4 +1,4 @@
-"""The first step's report, as a user finds it in the log."""
+"""The report of the first step in the log."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def row(report: str, name: str) -> list[str]:
 
 @pytest.mark.parametrize('task', TASKS)
 def test_report(task, tmp_path):
-    """Its numbers are those of the step."""
+    """The numbers equal those of the step."""
     distill = distill_of(task, tmp_path)
     model, losses, report = observed(task, distill)
     tasks = {k: float(v.detach()) for k, v in losses.items() if 'loss' in k and 'distill' not in k}
@@ -136,7 +136,7 @@ def test_once_per_run_at_the_first_step_with_a_method(begin, shapes, tmp_path):
 
 
 def test_losses_are_logged_by_name(shapes, tmp_path):
-    # Not of a classifier: its own loss is called `loss` and hides the sum in OpenMMLab's log.
+    # Not for classifiers: their own `loss` hides the sum in OpenMMLab's log.
     runner = train(run_config('seg', shapes, tmp_path, distill_of('seg', tmp_path), epochs=1))
     scalars = runner.message_hub.log_scalars
     assert {'train/distill.feature.loss_mimic', 'train/distill.logits.loss_kd'} <= set(scalars)

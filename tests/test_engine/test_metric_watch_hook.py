@@ -1,4 +1,4 @@
-"""The watch: what it compares with, when it warns and when it stops."""
+"""MetricWatchHook: its reference, warnings and stops."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def config(shapes, folder, epochs=2, **watch):
 
 @pytest.mark.parametrize('values', [[90.0, 89.0, 89.0], [90.0, 95.0, 89.5]])
 def test_a_fall_within_the_limit_is_no_matter(values, shapes, tmp_path):
-    """The limit itself included; what counts is the start and not the best."""
+    """A drop of exactly max_drop is allowed; the reference is the start, not the best value."""
     VALUES[:] = values
     runner = train(config(shapes, tmp_path, max_drop=1.0))
     assert not VALUES and runner.epoch == 2
@@ -65,7 +65,7 @@ def test_warn(shapes, tmp_path):
 
 
 def test_a_resumed_run_compares_with_the_first_start(shapes, tmp_path):
-    """And does not validate again before it goes on."""
+    """It does not validate again before training."""
     VALUES[:] = [90.0, 89.5]
     train(config(shapes, tmp_path, epochs=1, max_drop=1.0))
     VALUES[:] = [88.0]
@@ -76,7 +76,7 @@ def test_a_resumed_run_compares_with_the_first_start(shapes, tmp_path):
 
 
 def test_the_first_validation_is_that_of_the_loaded_weights(shapes, tmp_path):
-    """And leaves nothing behind: training goes as without the watch."""
+    """It has no side effects: training equals that without the hook."""
     plain = run_config('cls', shapes, tmp_path / 'a', epochs=1, **evaluation('cls', shapes))
     VALUES[:] = [90.0, 90.0]
     states = [

@@ -17,7 +17,7 @@ from mmkd.utils import ConfigError
 
 @contextmanager
 def small_disk(size: int):
-    """Let the operating system refuse files of more than so many bytes."""
+    """Make the operating system refuse files larger than ``size`` bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -1,4 +1,4 @@
-"""Runs that are stopped, cut off, or run out of space; those that are killed: test_reliability."""
+"""Runs that are stopped or run out of disk space; for killed runs see test_reliability."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run(name, shapes, tmp_path, folder, hook=None, resume=False, **changes):
 
 @pytest.mark.slow
 def test_stopped_in_the_middle_of_an_epoch(shapes, tmp_path):
-    """With dropout, flips, averages and an evaluation, it ends as if nothing had been."""
+    """With dropout, flips, EMA and evaluation, the result equals that of an uninterrupted run."""
     extra = {
         'custom_hooks': [dict(type='EMAHook', momentum=0.1)],
         'optim_wrapper.accumulative_counts': 2,
@@ -53,13 +53,13 @@ def test_stopped_in_the_middle_of_an_epoch(shapes, tmp_path):
     whole = run('adapters-seg', shapes, tmp_path, 'whole', **extra)
     listening = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Interrupted) as stopped:
-        # The accumulated gradients of two iterations are no state, so it does one more.
+        # Accumulated gradients are not saved, so the run does one more iteration.
         run('adapters-seg', shapes, tmp_path, 'cut', Terminate(4), **extra)
     assert stopped.value.code == 143
     assert signal.getsignal(signal.SIGTERM) is listening
     last = tmp_path / 'cut/interrupted.pth'
     assert (tmp_path / 'cut/last_checkpoint').read_text() == str(last)
-    with weights_only():  # neither the hub, nor the optimizer, nor the states run any code
+    with weights_only():  # no part of the checkpoint runs code
         meta = CheckpointLoader.load_checkpoint(str(last), map_location='cpu')['meta']
     assert (meta['epoch'], meta['iter'], meta['place_in_epoch']) == (1, 6, (2, 4))
     steps = []
@@ -72,7 +72,7 @@ def test_stopped_in_the_middle_of_an_epoch(shapes, tmp_path):
 
 
 def test_the_last_mini_batch_is_repeated_after_an_interruption(shapes, tmp_path):
-    """Its logits are no state, but it neither breaks nor compares the wrong images."""
+    """Its logits are not saved; resuming neither fails nor compares the wrong images."""
     with pytest.raises(Interrupted):
         run('last-batch', shapes, tmp_path, 'run', Terminate(5))
     runner = run('last-batch', shapes, tmp_path, 'run', resume=True)
@@ -82,7 +82,7 @@ def test_the_last_mini_batch_is_repeated_after_an_interruption(shapes, tmp_path)
 
 
 def test_a_full_disk_and_a_truncated_file(shapes, tmp_path, caplog):
-    """The last good file stays though only one is kept; the next run takes it and ends the same."""
+    """The last intact file stays even with max_keep_ckpts=1; a resumed run uses it."""
     keep = {'default_hooks.checkpoint.max_keep_ckpts': 1}
 
     class Fill(Hook):
@@ -98,7 +98,7 @@ def test_a_full_disk_and_a_truncated_file(shapes, tmp_path, caplog):
     folder = tmp_path / 'cut'
     assert [p.name for p in folder.glob('*.pth')] == ['epoch_1.pth']
     assert find_fault(folder / 'epoch_1.pth') is None
-    # And mmengine would have taken this one.
+    # mmengine would resume from this one.
     (folder / 'epoch_2.pth').write_bytes((folder / 'epoch_1.pth').read_bytes()[:5000])
     (folder / 'last_checkpoint').write_text(str(folder / 'epoch_2.pth'))
     steps = []
@@ -114,7 +114,7 @@ def test_a_full_disk_and_a_truncated_file(shapes, tmp_path, caplog):
 
 
 def test_the_best_one(shapes, tmp_path):
-    """It replaces the one before, and is as plain as the others."""
+    """It replaces the previous one."""
     best = {
         'default_hooks.checkpoint.save_best': BEST['cls'],
         'default_hooks.checkpoint.rule': 'greater',

@@ -1,4 +1,4 @@
-"""Pictures of masks and differences: written when they are due, and true."""
+"""Images of masks and differences: their interval and their values."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_pictures_and_areas_at_the_interval(trained):
     assert names < set(areas[2])
     assert all(0.3 < areas[2][name] < 0.7 for name in names)
     assert runner.model.distiller.recorder is None
-    assert read_losses(folder)[0] == [1, 2, 3, 4]  # the areas are no steps of their own
+    assert read_losses(folder)[0] == [1, 2, 3, 4]  # areas add no steps
 
 
 def test_nothing_on_other_ranks_and_the_same_training(trained, shapes, tmp_path, monkeypatch):
@@ -108,7 +108,7 @@ def seen_in_a_step(folder, mixer=None, **methods):
 
 
 def test_what_is_seen(tmp_path):
-    """The masks are those of the method, and the differences give its plain loss."""
+    """The masks equal the method's, and the differences give its unmasked loss."""
     feature = dict(MIMIC['det'], levels=(0, 1))
     whole = dict(
         type='mmkd.PatchMixSimulationKD',
@@ -135,7 +135,7 @@ def test_what_is_seen(tmp_path):
 
 
 def test_sheet(tmp_path):
-    """Masks have a fixed scale: a mask of ones is not drawn like a mask of zeros."""
+    """Masks have a fixed scale: a mask of ones differs from a mask of zeros."""
     _, seen = seen_in_a_step(tmp_path)
     sheets = []
     for value in (0.0, 1.0):

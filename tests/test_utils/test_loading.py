@@ -1,4 +1,4 @@
-"""Files of others: what they may hold, and whether they are what their name says."""
+"""Checkpoints of others: unsafe content is refused, and the hash in a name is verified."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Touch:
 
 @pytest.fixture
 def evil(tmp_path):
-    """A teacher's checkpoint with something else in it."""
+    """A teacher's checkpoint with unsafe content."""
     teacher = teacher_config('cls', tmp_path)
     content = torch.load(teacher['checkpoint'], weights_only=True)
     content['meta'] = dict(note=Touch(tmp_path / 'was-here'))
@@ -54,7 +54,7 @@ def test_tokens_and_other_files(evil, monkeypatch):
     teacher, trace = evil
     with pytest.raises(ConfigError, match='refused'):
         load_tokens(teacher['checkpoint'], [8], 'key')
-    # As in the tools, where whatever is loaded is looked at; and a user's word still counts.
+    # As in the tools, which restrict every load; an explicit `trusted` still has priority.
     monkeypatch.setenv(FORCE, '1')
     with pytest.raises(pickle.UnpicklingError, match='GLOBAL'):
         CheckpointLoader.load_checkpoint(teacher['checkpoint'])
@@ -77,7 +77,7 @@ def test_the_switch_is_put_back(monkeypatch):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A web server for a folder, and an empty cache."""
+    """A web server of a folder, and an empty cache."""
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
     (tmp_path / 'www').mkdir()
 
@@ -107,7 +107,7 @@ def test_downloads(server, name):
     name = published(folder, name)
     content = read_checkpoint(f'{url}/{name}', 'key')
     assert content['state_dict']['x'].tolist() == [1, 1, 1]
-    (folder / name).unlink()  # the second time it is there already
+    (folder / name).unlink()  # the second time it is cached
     assert torch.load(fetch(f'{url}/{name}'), weights_only=True).keys() == content.keys()
 
 
