@@ -201,9 +201,12 @@ class DAFA(Refinement):
         optimizer: Mapping[str, Any] | None = ADAM,
     ) -> None:
         super().__init__()
-        names = [one_of(OPERATIONS, operations=name) for name in operations]
+        listed = operations if isinstance(operations, (list, tuple)) else ()
+        names = [one_of(OPERATIONS, operations=name) for name in listed]
         if len(set(names)) < max(2, len(names)):
-            raise ConfigError('operations', 'must be at least two, none of them twice')
+            raise ConfigError(
+                'operations', f'must be a list of at least two, none twice, got {operations!r}'
+            )
         first = in_unit(probability=probability), in_unit(magnitude=magnitude)
         self.identity = non_negative(identity=identity)
         self.every = integer(1, every=every)

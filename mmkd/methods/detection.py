@@ -100,7 +100,8 @@ def parse_family(head: Any) -> HeadFamily:
     with config_key('head'):
         for name in set(head) - set(known):
             raise ConfigError(name, f'no such key{did_you_mean(name, known)}')
-        one_of(('distribution', 'giou', 'iou'), box=head.get('box'))
+        if 'box' in head:
+            one_of(('distribution', 'giou', 'iou'), box=head['box'])
         try:
             return HeadFamily(**head)
         except TypeError as error:  # a name is missing

@@ -259,7 +259,7 @@ def test_another_head_is_described_by_a_dict():
     [
         ('head', dict(head='yolo')),
         ('head', dict(head=dict(cls='a', box='iou'))),
-        ('head.box', dict(head=dict(cls='a', reg='b'))),
+        ('head', dict(head=dict(cls='a', reg='b'))),
         ('head.box', dict(head=dict(cls='a', reg='b', box='l1'))),
         ('head.clss', dict(head=dict(clss='a', reg='b', box='iou'))),
         ('start', dict(start=-1)),

@@ -359,7 +359,7 @@ def test_mixed_maps_are_what_is_augmented():
         (
             dict(MIMIC['cls'], refine=dict(type='mmkd.DAFA', optimizer=dict(type='Adamm'))),
             r'refine\.optimizer',
-            'is an optimizer',
+            'must be an optimizer config',
         ),
         (dict(MIMIC['cls'], refine=dict(type='mmkd.DAM')), r'refine\.type', 'is no refinement'),
         (dict(MIMIC['cls'], refine=dict(type='mmkd.DAFA', p=1)), r'refine\.p', 'no such argument'),
