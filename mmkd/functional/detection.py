@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from mmkd.functional.divergence import softmax_kl
+from mmkd.functional.logits import softmax_kl
 
 __all__ = ['clip_to_visible', 'distribution_kl', 'pad_boxes', 'prior_rows']
 

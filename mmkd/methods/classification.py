@@ -1,4 +1,4 @@
-"""What the methods for image classifiers share: labels, sample numbers, refusals."""
+"""What the methods on class scores share: labels, checks of their taps, refusals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmkd.methods.base import Method
+from mmkd.methods.base import Method, Taps, Tensors
 from mmkd.utils import ConfigError
 from mmkd.view import View
 
@@ -20,8 +20,8 @@ def class_labels(data_samples: Any, num_classes: int, like: Tensor, soft: bool =
     Args:
         data_samples: N data samples with ``gt_label`` or, of mixed images, ``gt_score``.
         num_classes: Number of classes K.
-        like: A tensor of the device and the type that the result gets.
-        soft: Prefer ``gt_score``. Without it an image of a mixed batch has its own label. Defaults
+        like: A tensor with the device and type of the result.
+        soft: Prefer ``gt_score``; otherwise an image of a mixed batch has its own label. Defaults
             to True.
 
     Returns:
@@ -34,54 +34,73 @@ def class_labels(data_samples: Any, num_classes: int, like: Tensor, soft: bool =
     if samples and soft and 'gt_score' in samples[0]:  # all or none, as in mmpretrain's own head
         return torch.stack([sample.gt_score for sample in samples]).to(like)
     if not samples or any('gt_label' not in s or s.gt_label.numel() != 1 for s in samples):
-        raise ConfigError(
-            'train_dataloader.dataset', 'the method needs images with one class label each'
-        )
+        raise ConfigError('train_dataloader.dataset', 'must yield images with one class label each')
     labels = torch.cat([sample.gt_label.flatten() for sample in samples]).to(like.device)
     return F.one_hot(labels, num_classes).to(like)
 
 
 def sample_indices(data_samples: Any) -> list[int]:
-    """Return the numbers of N images in their data set.
+    """Return the indices of N images in their data set.
 
     Raises:
         ConfigError: They have none.
     """
-    numbers = [getattr(s, 'metainfo', {}).get('sample_idx') for s in data_samples or []]
-    if not numbers or None in numbers:
+    indices = [getattr(s, 'metainfo', {}).get('sample_idx') for s in data_samples or []]
+    if not indices or None in indices:
         raise ConfigError(
             'train_dataloader.dataset.pipeline',
-            "the method needs to know which image is which: pack the meta key 'sample_idx', which "
-            "mmpretrain's PackInputs does by default",
+            "the method identifies images by the meta key 'sample_idx'; pack it, as mmpretrain's "
+            'PackInputs does by default',
         )
-    return [int(number) for number in numbers if number is not None]
+    return [int(index) for index in indices if index is not None]
 
 
-def check_logits(student: Any, key: str = 'student') -> int:
-    """Check that a student's tap yields one tensor of image logits.
+def check_names(taps: Taps, key: str, *names: str) -> None:
+    """Check that the taps of one side are a dict with exactly these names.
+
+    Raises:
+        ConfigError: They are not, or a name has no tap.
+    """
+    if not isinstance(taps, dict) or set(taps) != set(names) or not all(taps.values()):
+        raise ConfigError(key, f'must be dict({", ".join(f"{name}=…" for name in names)})')
+
+
+def check_tap(tensors: Tensors, key: str, what: str, *ndims: int, channels: int = 1) -> Tensor:
+    """Return the only tensor of a tap.
 
     Args:
-        student: What the tap yields on the probe.
-        key: Config key of the tap. Defaults to ``'student'``.
+        tensors: What the tap yields on the probe batch.
+        key: Config key of the tap.
+        what: What it must yield, for the error, such as ``'logits (N, K)'``.
+        *ndims: Allowed numbers of dimensions.
+        channels: Least size of dimension 1. Defaults to 1.
 
-    Returns:
-        Number of classes K.
+    Raises:
+        ConfigError: It yields something else, or there are several taps.
+    """
+    named = isinstance(tensors, dict)
+    shapes = sorted(tensors) if named else [tuple(t.shape) for t in tensors]
+    if named or len(shapes) != 1 or len(shapes[0]) not in ndims or shapes[0][1] < channels:
+        raise ConfigError(key, f'must be a tap of {what}, got {shapes}')
+    return tensors[0]  # type: ignore[index]
+
+
+def check_logits(student: Tensors, key: str = 'student') -> int:
+    """Check that a student's tap yields one tensor of image logits; return the classes K.
+
+    Args:
+        student: What the tap yields on the probe batch.
+        key: Config key of the tap. Defaults to ``'student'``.
 
     Raises:
         ConfigError: It yields something else.
     """
-    shapes = [tuple(t.shape) for t in student]
-    if len(shapes) != 1 or len(shapes[0]) != 2 or shapes[0][1] < 2:
-        raise ConfigError(
-            key,
-            'must be a tap of logits (N, K) of at least two classes, such as head.fc, got '
-            f'{shapes}',
-        )
-    return shapes[0][1]
+    what = 'logits (N, K) of at least two classes, such as head.fc'
+    return check_tap(student, key, what, 2, channels=2).shape[1]
 
 
 def check_classes(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
-    """Check that student and teacher tell the same number of classes apart.
+    """Check that student and teacher have the same number of classes.
 
     Args:
         student: Logits (N, K) or (N, K, H, W).
@@ -99,16 +118,26 @@ def check_classes(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
             )
 
 
+def check_class_channels(student: Sequence[Tensor], num_classes: int | None) -> None:
+    """Check that the maps (N, A·K, H, W) of a dense head hold whole anchors.
+
+    Raises:
+        ConfigError: Their channels are no multiple of ``num_classes``.
+    """
+    for s in student:
+        if num_classes and s.shape[1] % num_classes:
+            raise ConfigError(
+                'num_classes', f'{s.shape[1]} channels are no multiple of {num_classes} classes'
+            )
+
+
 def check_logit_pair(method: Method, student: Any, teacher: Any) -> int:
-    """Check that both taps of a method yield one tensor of image logits of the same classes.
+    """Check that both taps yield one tensor of image logits of the same classes; return K.
 
     Args:
         method: The method.
-        student: What its student's tap yields on the probe.
+        student: What its student's tap yields on the probe batch.
         teacher: What its teacher's tap yields.
-
-    Returns:
-        Number of classes K.
 
     Raises:
         ConfigError: They yield something else.
@@ -129,9 +158,9 @@ def refuse_regions(student: Sequence[Tensor], view: View) -> None:
         if s.ndim == 2 and len(s) != len(view.inputs):
             raise ConfigError(
                 'student',
-                f'yields {len(s)} rows of logits for {len(view.inputs)} images: it classifies '
-                'regions, and teacher and student look at different ones; tap a dense head, '
-                'such as rpn_head.rpn_cls',
+                f'yields {len(s)} rows of logits for {len(view.inputs)} images: these are scores '
+                'of regions, which differ between teacher and student; tap a dense head, such as '
+                'rpn_head.rpn_cls',
             )
 
 
@@ -149,9 +178,9 @@ def target_classes(view: View, logits: Tensor) -> Tensor:
 
 
 def simulated_logits(teacher: Tensor, view: View, tau: float = 1.0) -> Tensor:
-    """Return a teacher's logits on what the student sees.
+    """Return a teacher's logits for the student's images.
 
-    Where the teacher has seen the clean images, its distributions at the temperature are mixed by
+    Where the teacher ran on the clean images, its distributions at the temperature are mixed by
     area, as :class:`~mmkd.methods.logit_kd.LogitKD` does, and turned back into logits.
 
     Args:
@@ -160,7 +189,7 @@ def simulated_logits(teacher: Tensor, view: View, tau: float = 1.0) -> Tensor:
         tau: Temperature. Defaults to 1.0.
 
     Returns:
-        Logits (N, K); ``teacher`` itself without mixing, or if it has seen the mixed images.
+        Logits (N, K); ``teacher`` itself without mixing, or if it ran on the mixed images.
     """
     if not view.parts or view.teacher_on_mixed:
         return teacher
@@ -169,7 +198,7 @@ def simulated_logits(teacher: Tensor, view: View, tau: float = 1.0) -> Tensor:
 
 
 def refuse_batch_augments(student: nn.Module, name: str) -> None:
-    """Refuse mmpretrain's own batch augmentations, which do not tell what they have mixed.
+    """Refuse mmpretrain's own batch augmentations, which do not record what they mix.
 
     Raises:
         ConfigError: The student's data preprocessor has some.

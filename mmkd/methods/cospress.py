@@ -4,30 +4,62 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmkd.functional import cosine_distance, similarity_error
 from mmkd.methods.base import Method, Tensors
+from mmkd.methods.classification import check_tap
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError
-from mmkd.utils.gather import gather_rows
+from mmkd.utils import gather_rows
 from mmkd.view import View
+
+
+def similarity_error(mapped: Tensor, original: Tensor) -> Tensor:
+    """Mean squared change of the cosine similarities of a batch under a map.
+
+    ``L = 1 / (N (N - 1)) Σ_i≠j (cos(m_i, m_j) - cos(e_i, e_j))²``
+
+    Args:
+        mapped: Embeddings (N, C) after the map.
+        original: Embeddings (N, C') before it, without gradient.
+
+    Returns:
+        Scalar; 0 where the similarities are equal, and where N is 1.
+    """
+    units = [F.normalize(rows, dim=1) for rows in (mapped, original)]
+    change = units[0] @ units[0].T - units[1] @ units[1].T  # (N, N)
+    count = len(mapped) * (len(mapped) - 1)
+    return (change - change.diag().diag()).square().sum() / max(count, 1)
+
+
+def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """``1 - cos`` of every row of (N, C) with that of the teacher, mean over N.
+
+    Args:
+        student: Embeddings (N, C).
+        teacher: Embeddings (N, C), without gradient.
+
+    Returns:
+        Scalar; 0 where the directions are equal, 2 where they are opposite.
+    """
+    return (1 - F.cosine_similarity(student, teacher, dim=1)).mean()
 
 
 @MODELS.register_module()
 class CosPress(Method):
-    """Compress the teacher's embeddings to the student's width and point the student at them.
+    """Compress the teacher's embeddings to the student's width and match their directions.
 
-    Known from the abstract of the paper only: the formulas are our reading. Experimental, and in
-    none of the default tables.
+    Experimental: only the abstract of the paper was available, so the formulas are our reading. No
+    default table contains it.
 
     A linear map W : R^C_t → R^C_s learns to keep the cosine similarities of the teacher's
     embeddings e_i of a batch,
 
     ``L_map = mean_i≠j (cos(W e_i, W e_j) - cos(e_i, e_j))²``,
 
-    and the student the directions of the compressed embeddings, ``L = 1 - mean cos(f_s, W e)``.
-    No gradient of L reaches W. The similarities are those of the images of all processes.
+    and the student learns the directions of the compressed embeddings,
+    ``L = 1 - mean cos(f_s, W e)``. No gradient of L reaches W. The similarities are those among the
+    images of all processes.
 
     Source: Mannix et al., "Preserving Angles Improves Feature Distillation", TMLR 2025 (abstract).
 
@@ -41,28 +73,24 @@ class CosPress(Method):
     has no similarities.
     """
 
+    tasks = ('cls',)
     auxiliary = ('map',)
 
     def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the map."""
-        assert isinstance(student, list) and isinstance(teacher, list)
-        for side, tensors in (('student', student), ('teacher', teacher)):
-            if len(tensors) != 1 or tensors[0].ndim != 2:
-                shapes = [tuple(t.shape) for t in tensors]
-                raise ConfigError(
-                    f'{side}',
-                    f"is a tap of one embedding (N, C), such as dict(module='head.fc', "
-                    f"source='input'), not {shapes}",
-                )
-        self.compress = nn.Linear(teacher[0].shape[1], student[0].shape[1], bias=False)
+        what = "one embedding (N, C), such as dict(module='head.fc', source='input')"
+        width = check_tap(student, 'student', what, 2).shape[1]
+        self.compress = nn.Linear(
+            check_tap(teacher, 'teacher', what, 2).shape[1], width, bias=False
+        )
 
     def forward(
         self, student: list[Tensor], teacher: list[Tensor], view: View
     ) -> dict[str, Tensor]:
         """Return ``map`` and ``direction``."""
-        everybody = gather_rows(teacher[0])  # (N of all processes, C_t)
+        gathered = gather_rows(teacher[0])  # (N of all processes, C_t)
         target = self.compress(teacher[0]).detach()
         return dict(
-            map=similarity_error(self.compress(everybody), everybody),
+            map=similarity_error(self.compress(gathered), gathered),
             direction=cosine_distance(student[0], target),
         )

@@ -9,19 +9,15 @@ from torch import Tensor, nn
 
 from mmkd.functional import kl_divergence
 from mmkd.methods.base import Method, Tensors
-from mmkd.methods.classification import (
-    check_logits,
-    class_labels,
-    refuse_batch_augments,
-)
+from mmkd.methods.classification import check_logits, class_labels, refuse_batch_augments
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, positive
 from mmkd.view import View
 
 
 @MODELS.register_module()
 class CSKD(Method):
-    """Give two images of a class the same distribution.
+    """Pull the distributions of two images of a class together.
 
     Every batch holds n images and, in the same order, n others of the same classes;
 
@@ -42,16 +38,13 @@ class CSKD(Method):
     on too and count in its statistics.
     """
 
-    grows = True
-
+    tasks = ('cls',)
     mixers = 'none'
 
     def __init__(self, student: Any, tau: float = 4.0, **kwargs: Any) -> None:
         super().__init__(student, **kwargs)
-        self.tau = tau
-        self._checked = False
-        if not self.tau > 0:
-            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
+        self.tau = positive(tau=tau)
+        self._checked = False  # whether the first batch held pairs
 
     def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Check the tap."""
@@ -59,16 +52,20 @@ class CSKD(Method):
         refuse_batch_augments(model, type(self).__name__)
 
     def forward(self, student: list[Tensor], teacher: Any, view: View) -> dict[str, Tensor]:
-        """Return ``class_wise``."""
+        """Return ``class_wise``.
+
+        Raises:
+            ConfigError: The first batch does not consist of pairs.
+        """
         logits = student[0]
         half = len(logits) // 2
-        if not self._checked:  # once, as it waits for the device
+        if not self._checked:  # once, because it waits for the device
             labels = class_labels(view.data_samples, logits.shape[1], logits)
             if len(logits) % 2 or not torch.equal(labels[:half], labels[half:]):
                 raise ConfigError(
                     'train_dataloader.batch_sampler',
-                    'the second half of a batch has to be partners of the same classes in the '
-                    "same order: use dict(type='mmkd.SameClassPairBatchSampler')",
+                    'the second half of a batch must hold images of the same classes in the same '
+                    "order as the first; use dict(type='mmkd.SameClassPairBatchSampler')",
                 )
             self._checked = True
         partner = (logits[half:].detach() / self.tau).softmax(1)

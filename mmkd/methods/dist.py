@@ -4,19 +4,41 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from mmkd.functional import class_rows, pearson_distance, resize_to
+from mmkd.functional import class_rows, resize_to
 from mmkd.methods.base import Method, Tensors
-from mmkd.methods.classification import check_classes, refuse_regions
+from mmkd.methods.classification import check_classes, check_tap, refuse_regions
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, non_negative, positive
 from mmkd.view import View
+
+
+def pearson_distance(student: Tensor, teacher: Tensor, eps: float = 1e-8) -> Tensor:
+    """One minus the Pearson correlation of corresponding rows, mean over rows.
+
+    Args:
+        student: Rows (R, D).
+        teacher: Rows (R, D), without gradient.
+        eps: Rows count as uncorrelated, with distance 1 and without gradient, if the product of
+            their norms after centering is not above it. Defaults to 1e-8.
+
+    Returns:
+        Scalar in [0, 2]; 0 where the student's rows are rising linear functions of the teacher's.
+
+    Deviations: the authors' code adds ``eps`` to the product. In a constant row, such as a class
+    that no image shows, the gradient would then be of the order of 1 / eps.
+    """
+    x, y = (side - side.mean(1, keepdim=True) for side in (student, teacher))
+    norms = x.norm(dim=1) * y.norm(dim=1)  # (R,)
+    correlation = (x * y).sum(1) / norms.clamp(min=eps)
+    return 1 - torch.where(norms > eps, correlation, 0.0).mean()
 
 
 @MODELS.register_module()
 class DIST(Method):
-    """Keep the order and the proportions of a teacher's probabilities, not their values.
+    """Match the order and proportions of the teacher's probabilities, not their values.
 
     With ``d(u, v) = 1 - ρ(u, v)``, ρ the Pearson correlation, and the softmax p at temperature τ of
     images, or of the pixels of a segmenter:
@@ -26,14 +48,14 @@ class DIST(Method):
     The first term compares the classes within an image (``inter``), the second the images, or all
     pixels of the batch, within a class (``intra``).
 
-    Source: Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022, eq. 9-10.
+    Source: Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022, eq. 7-10.
 
     Args:
         student: Tap of logits (N, K) or of class maps (N, K, H, W).
         teacher: The same of the teacher.
         tau: Temperature τ. Defaults to 1.0.
         beta: Weight β of the inter-class term. Defaults to 1.0.
-        gamma: Weight γ of the intra-class term. Defaults to 1.0.
+        gamma: Weight γ of the intra-class term, positive if β is 0. Defaults to 1.0.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: the paper has no factor τ²; code bases for classification have it, and at τ = 1
@@ -41,6 +63,7 @@ class DIST(Method):
     ignore label count. Each rank correlates its own batch.
     """
 
+    tasks = ('cls', 'seg')
     simulate = False
 
     def __init__(
@@ -53,30 +76,21 @@ class DIST(Method):
         **kwargs: Any,
     ) -> None:
         super().__init__(student, teacher, **kwargs)
-        self.tau = tau
-        self.beta = beta
-        self.gamma = gamma
-        if not self.tau > 0:
-            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
-        for name in ('beta', 'gamma'):
-            if getattr(self, name) < 0:
-                raise ConfigError(name, 'a weight is not negative')
-        if self.beta == self.gamma == 0:
-            raise ConfigError('gamma', 'is 0, and so is beta: nothing would be learnt')
+        self.tau = positive(tau=tau)
+        self.beta = non_negative(beta=beta)
+        self.gamma = non_negative(gamma=gamma) if beta else positive(gamma=gamma)
 
     def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Check the taps."""
+        logits = check_tap(student, 'student', 'logits (N, K) or (N, K, H, W)', 2, 4)
         assert isinstance(student, list) and isinstance(teacher, list)
-        if len(student) != 1 or student[0].ndim not in (2, 4):
-            shapes = [tuple(s.shape) for s in student]
-            raise ConfigError('student', f'is a tap of logits (N, K) or (N, K, H, W), not {shapes}')
-        self.check_pairs(student, teacher, ndim=student[0].ndim)
+        self.check_pairs(student, teacher, ndim=logits.ndim)
         check_classes(student, teacher)
-        if student[0].shape[1] == 2 and self.beta:
+        if logits.shape[1] == 2 and self.beta:
             raise ConfigError(
                 'beta',
-                'two probabilities correlate with ±1 whatever the student says, and nothing is '
-                'learnt from it: set beta=0',
+                'must be 0 for two classes: two probabilities always correlate with ±1, so the '
+                'inter-class term has no gradient',
             )
 
     def forward(

@@ -8,30 +8,24 @@ from torch import Tensor, nn
 
 from mmkd.functional import kl_divergence
 from mmkd.methods.base import Method, Tensors
-from mmkd.methods.classification import (
-    check_logits,
-    refuse_batch_augments,
-    sample_indices,
-)
+from mmkd.methods.classification import check_logits, refuse_batch_augments, sample_indices
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, one_of, positive
 from mmkd.view import View
-
-SAMPLER = 'train_dataloader.batch_sampler'
 
 
 @MODELS.register_module()
 class DLB(Method):
-    """Agree with what was said of the same images one iteration ago.
+    """Match the logits of the same images in the previous iteration.
 
     Every batch holds n new images and the n images of the batch before, augmented anew; with z'
     the logits of the earlier iteration,
 
     ``L = CE(all 2n) + α τ² KL(softmax(z' / τ) || softmax(z / τ))``, KL over the second half.
 
-    Use it with ``train_dataloader.batch_sampler=dict(type='mmkd.PreviousBatchSampler')``. The
-    images of two batches are compared by their numbers, so a loader that does not repeat the batch
-    is an error in the second iteration.
+    Use it with ``train_dataloader.batch_sampler=dict(type='mmkd.PreviousBatchSampler')``. Images
+    are identified by their index, so a loader that does not repeat the batch is an error in the
+    second iteration.
 
     Source: Shen et al., "Self-Distillation from the Last Mini-Batch for Consistency
     Regularization", CVPR 2022, eq. 2-4; α is the weight.
@@ -42,26 +36,22 @@ class DLB(Method):
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: the authors' loader returns two views of each image; here the sampler repeats the
-    batch, which gives the same batches. τ is remembered from the paper, not checked. The earlier
-    logits are kept by each rank for itself and are not in the checkpoint: the first iteration of a
+    batch, which gives the same batches. τ is quoted from memory of the paper, not checked. Each
+    rank keeps its own earlier logits, and they are not in the checkpoint: the first iteration of a
     run, resumed or not, has cross-entropy only. If it resumes in the middle of an epoch, half of
     the images of that iteration are repeated ones.
     """
 
-    grows = True
-
+    tasks = ('cls',)
     mixers = 'none'
 
     def __init__(self, student: Any, tau: float = 3.0, **kwargs: Any) -> None:
         super().__init__(student, **kwargs)
-        self.tau = tau
-        self._numbers: list[int] = []  # of the images whose logits are kept
+        self.tau = positive(tau=tau)
+        one_of((1,), **{'weight.every': self.schedule.every})  # it compares successive iterations
+        self._indices: list[int] = []  # of the images whose logits are kept
         self._logits: Tensor | None = None  # (n, K)
         self._first = False  # whether they are those of the run's first iteration
-        if self.schedule.every > 1:
-            raise ConfigError('weight.every', 'DLB compares successive iterations: must be 1')
-        if not self.tau > 0:
-            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
 
     def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Check the tap."""
@@ -69,26 +59,30 @@ class DLB(Method):
         refuse_batch_augments(model, type(self).__name__)
 
     def forward(self, student: list[Tensor], teacher: Any, view: View) -> dict[str, Tensor]:
-        """Return ``consistency``; 0 in the first iteration."""
+        """Return ``consistency``; 0 in the first iteration.
+
+        Raises:
+            ConfigError: The batch does not repeat the images of the previous one.
+        """
         logits = student[0]
-        numbers = sample_indices(view.data_samples)
+        indices = sample_indices(view.data_samples)
         first = self._logits is None
         if self._logits is None:
-            new, loss = len(numbers), logits.sum() * 0.0
+            new, loss = len(indices), logits.sum() * 0.0
         else:
             old = len(self._logits)
-            if self._first and len(numbers) == old:  # a run that goes on in the middle of an epoch
+            if self._first and len(indices) == old:  # a run resumed in the middle of an epoch
                 old //= 2
-                self._numbers, self._logits = self._numbers[:old], self._logits[:old]
-            new = len(numbers) - old
-            if new < 1 or numbers[new:] != self._numbers:
+                self._indices, self._logits = self._indices[:old], self._logits[:old]
+            new = len(indices) - old
+            if new < 1 or indices[new:] != self._indices:
                 raise ConfigError(
-                    SAMPLER,
-                    'the second half of a batch has to be the images of the batch before: use '
+                    'train_dataloader.batch_sampler',
+                    'the second half of a batch must be the images of the previous batch; use '
                     "dict(type='mmkd.PreviousBatchSampler')",
                 )
             before = (self._logits / self.tau).softmax(1)
             loss = kl_divergence(logits[new:], before, self.tau)
-        self._numbers, self._logits = numbers[:new], logits[:new].detach()
+        self._indices, self._logits = indices[:new], logits[:new].detach()
         self._first = first
         return dict(consistency=loss)

@@ -6,14 +6,42 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmkd.functional import class_rows, dense_binary_kl, kl_divergence, resize_to
+from mmkd.functional import class_rows, kl_divergence, resize_to
 from mmkd.methods.base import Method, Tensors
-from mmkd.methods.classification import check_classes, refuse_regions
+from mmkd.methods.classification import check_class_channels, check_classes, refuse_regions
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, integer, one_of, positive
 from mmkd.view import View
+
+
+def dense_binary_kl(student_logits: Tensor, teacher_logits: Tensor, tau: float = 1.0) -> Tensor:
+    """Binary KL of a dense head with one sigmoid per class.
+
+    ``L = τ² Σ_p w_p Σ_k KL(t_pk || s_pk) / Σ_p w_p`` with ``w_p = max_k σ(teacher)_pk``: almost
+    every location is background, so locations count by the teacher's confidence.
+
+    Source: Hinton et al., 2015, with the location weights of CrossKD (Wang et al., CVPR 2024).
+
+    Args:
+        student_logits: Logits (P, K) of P locations.
+        teacher_logits: Logits (P, K), without gradient.
+        tau: Temperature. Defaults to 1.0.
+
+    Returns:
+        Scalar; 0 where the student equals the teacher.
+
+    Deviations: a softmax over classes is meaningless for sigmoid heads, and zero for one class.
+    """
+    scaled_student, scaled_teacher = student_logits / tau, teacher_logits / tau
+    target = scaled_teacher.sigmoid()
+    cross_entropy = F.binary_cross_entropy_with_logits(scaled_student, target, reduction='none')
+    entropy = F.binary_cross_entropy_with_logits(scaled_teacher, target, reduction='none')
+    weight = teacher_logits.sigmoid().amax(1)  # (P,)
+    divergence = ((cross_entropy - entropy).sum(1) * weight).sum()
+    return divergence / weight.sum().clamp(min=1e-6) * tau**2
 
 
 @MODELS.register_module()
@@ -23,7 +51,7 @@ class LogitKD(Method):
     ``L = τ² KL(softmax(z_t / τ) || softmax(z_s / τ))``, mean over images (N, K) or over the pixels
     of a segmenter's map (N, K, H, W); with ``activation='softmax'`` and ``num_classes`` over the
     anchors of a dense head (N, A·K, H, W), with ``'sigmoid'`` the binary form of
-    :func:`~mmkd.functional.dense_binary_kl`.
+    :func:`dense_binary_kl`.
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015.
 
@@ -36,16 +64,16 @@ class LogitKD(Method):
             to ``'softmax'``.
         num_classes: Classes K of a dense head, whose maps hold A·K channels. Defaults to None: all
             channels are classes.
-        logit_sim: What a teacher says of a mixed image, for image logits. ``'mixture'``: its
-            distributions of the clean images, weighted by area. ``'pooled'``: its own neck and
-            head on the simulated feature map, so that a patch without evidence adds nothing; for
-            mmpretrain's classifiers. Maps are always gathered cell by cell. Defaults to
+        logit_sim: The teacher's distribution of a mixed image, for image logits. ``'mixture'``:
+            those of the clean images, weighted by area. ``'pooled'``: that of its own neck and head
+            on the simulated feature map, to which a patch without evidence adds nothing; for
+            mmpretrain's classifiers. Maps are always gathered location by location. Defaults to
             ``'mixture'``.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: on maps the student is resized to the teacher. Pixels with the ignore label count.
-    Where a cell has several sources (MixUp, patches smaller than a stride) a dense head's logits
-    are averaged, not its probabilities.
+    At a location with several sources (MixUp, patches smaller than a stride) the logits of a dense
+    head are averaged, not its probabilities.
     """
 
     simulate = False
@@ -61,23 +89,17 @@ class LogitKD(Method):
         **kwargs: Any,
     ) -> None:
         super().__init__(student, teacher, **kwargs)
-        self.tau = tau
-        self.activation = activation
-        self.num_classes = num_classes
-        self.logit_sim = logit_sim
+        self.tau = positive(tau=tau)
+        self.activation = one_of(('softmax', 'sigmoid'), activation=activation)
+        self.num_classes = integer(1, optional=True, num_classes=num_classes)
+        self.logit_sim = one_of(('mixture', 'pooled'), logit_sim=logit_sim)
         # A teacher is no part of this module: a plain list keeps it unregistered.
         self._classifier: list[Any] = []
-        if self.activation not in ('softmax', 'sigmoid'):
-            raise ConfigError('activation', "use 'softmax' or 'sigmoid'")
-        if self.logit_sim not in ('mixture', 'pooled'):
-            raise ConfigError('logit_sim', "use 'mixture' or 'pooled'")
-        if not self.tau > 0:
-            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
 
     def build(
         self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
     ) -> None:
-        """Check the shapes; remember the teacher's head for ``'pooled'``."""
+        """Check the shapes; keep the teacher's head for ``'pooled'``."""
         assert isinstance(student, list) and isinstance(teacher, list)
         if self.logit_sim == 'pooled':
             assert isinstance(self.teacher_taps, tuple)
@@ -85,22 +107,17 @@ class LogitKD(Method):
             if not (hasattr(classifier.model, 'head') and teacher[-1].ndim == 4):
                 raise ConfigError(
                     'logit_sim',
-                    "'pooled' needs a classifier with a `head` and a tap of its last feature map "
-                    "(teacher=dict(module='backbone', levels=(-1,))); else use 'mixture'",
+                    "'pooled' needs a classifier with a head and a tap of its last feature map "
+                    "(teacher=dict(module='backbone', levels=(-1,))); otherwise use 'mixture'",
                 )
             self._classifier = [classifier]
-            teacher = [self.head_of(teacher)]
+            teacher = [self._classify(teacher)]
         self.check_pairs(student, teacher, ndim=student[0].ndim)
         check_classes(student, teacher)
-        for s in student:
-            if self.num_classes and s.shape[1] % self.num_classes:
-                raise ConfigError(
-                    'num_classes',
-                    f'{s.shape[1]} channels are no multiple of {self.num_classes} classes',
-                )
+        check_class_channels(student, self.num_classes)
 
-    def head_of(self, feature: list[Tensor]) -> Tensor:
-        """Return the teacher's logits (N, K) of its feature maps."""
+    def _classify(self, feature: list[Tensor]) -> Tensor:
+        """Return the teacher's logits (N, K) for its feature maps."""
         model = self._classifier[0].model
         dtype = next(model.parameters()).dtype
         maps: Any = tuple(f.to(dtype) for f in feature)
@@ -108,13 +125,6 @@ class LogitKD(Method):
             if getattr(model, 'neck', None) is not None:
                 maps = model.neck(maps)
             return model.head(maps).float()
-
-    def teacher_probs(self, teacher: list[Tensor], view: View) -> list[Tensor]:
-        """Return the teacher's distributions on what the student sees."""
-        if self.logit_sim == 'pooled':
-            teacher = [self.head_of([view.simulate(t) for t in teacher])]
-            return [(t / self.tau).softmax(1) for t in teacher]
-        return [view.simulate((t / self.tau).softmax(1)) for t in teacher]
 
     def forward(
         self, student: list[Tensor], teacher: list[Tensor], view: View
@@ -125,20 +135,25 @@ class LogitKD(Method):
             ConfigError: The logits are those of regions, which differ between the two models.
         """
         refuse_regions(student, view)
-        losses = []
-        if self.activation == 'sigmoid' or self.num_classes:
-            for s, t in zip(student, teacher):
-                t = view.simulate(t)
-                s = resize_to(s, tuple(t.shape[-2:])) if s.ndim == 4 else s
-                if s.ndim == 4:
-                    classes = self.num_classes or s.shape[1]
-                    s, t = class_rows(s, classes), class_rows(t, classes)
-                if self.activation == 'sigmoid':
-                    losses.append(dense_binary_kl(s, t, self.tau))
-                else:
-                    losses.append(kl_divergence(s, (t / self.tau).softmax(1), self.tau))
+        dense = self.activation == 'sigmoid' or bool(self.num_classes)
+        if dense:
+            targets = [view.simulate(t) for t in teacher]  # logits
+        elif self.logit_sim == 'pooled':
+            logits = self._classify([view.simulate(t) for t in teacher])
+            targets = [(logits / self.tau).softmax(1)]
         else:
-            for s, p in zip(student, self.teacher_probs(teacher, view)):
-                s = resize_to(s, tuple(p.shape[-2:])) if s.ndim == 4 else s
-                losses.append(kl_divergence(s, p, self.tau))
+            targets = [view.simulate((t / self.tau).softmax(1)) for t in teacher]
+        losses = []
+        for s, t in zip(student, targets):
+            s = resize_to(s, tuple(t.shape[-2:])) if s.ndim == 4 else s
+            losses.append(self._dense_loss(s, t) if dense else kl_divergence(s, t, self.tau))
         return dict(kd=torch.stack(losses).mean())
+
+    def _dense_loss(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Return the loss of one level, from logits (N, A·K, H, W) or (N, K)."""
+        if student.ndim == 4:
+            classes = self.num_classes or student.shape[1]
+            student, teacher = class_rows(student, classes), class_rows(teacher, classes)
+        if self.activation == 'sigmoid':
+            return dense_binary_kl(student, teacher, self.tau)
+        return kl_divergence(student, (teacher / self.tau).softmax(1), self.tau)

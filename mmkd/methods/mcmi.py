@@ -1,4 +1,4 @@
-"""MCMI: a teacher that says more of an image than its class."""
+"""MCMI: fine-tuning of a teacher for conditional mutual information."""
 
 from __future__ import annotations
 
@@ -7,21 +7,65 @@ from itertools import islice
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.dist import all_reduce
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmkd.functional import class_sums, conditional_mutual_information
-from mmkd.methods.base import Method, Tensors, gather
+from mmkd.methods.base import Method, Tensors, all_taps, gather
 from mmkd.methods.classification import check_logits, class_labels
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, isolated_rng
+from mmkd.taps import TapReader
+from mmkd.utils import ConfigError, isolated_rng, one_of
 from mmkd.view import View
+
+
+def class_sums(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Add up the outputs of a batch by class.
+
+    The sums of batches and ranks add up; the centroid of class c is ``sums[c] / counts[c]``.
+
+    Args:
+        probs: Distributions (N, K).
+        labels: Label distributions (N, K); an image counts for a class by its share.
+
+    Returns:
+        Sums (K, K), a row for each class, and counts (K,).
+    """
+    return labels.T @ probs, labels.sum(0)
+
+
+def conditional_mutual_information(
+    logits: Tensor, centroids: Tensor, labels: Tensor, eps: float = 1e-6
+) -> Tensor:
+    """Empirical I(X; Ŷ | Y), the divergence of the outputs of a class from their centroid.
+
+    ``CMI = 1/N Σ_i Σ_c y_ic KL(p_i || q_c)``, which for hard labels is the mean of
+    ``KL(p_i || q_{y_i})``.
+
+    Args:
+        logits: Logits (N, K), with gradient; at temperature 1.
+        centroids: Mean distributions (K, K), a row for each class, without gradient. A row of zeros
+            is a missing centroid, and the images of its class do not count.
+        labels: Label distributions (N, K).
+        eps: Least probability of a centroid. Defaults to 1e-6.
+
+    Returns:
+        Scalar in nats; 0 where every output is its centroid, and at most ``-log(eps)``.
+
+    Deviations: soft labels are ours; the sum over classes is the same information of a label that
+    is drawn from them.
+    """
+    log_probs = F.log_softmax(logits, dim=1)
+    labels = labels * centroids.any(1)
+    # Σ_c y_ic (log p_ik - log q_ck), with the sum over classes first.
+    distances = labels.sum(1, keepdim=True) * log_probs - labels @ centroids.clamp(min=eps).log()
+    return (log_probs.exp() * distances).sum(1).mean()
 
 
 @MODELS.register_module()
 class MCMI(Method):
-    """Fine-tune a teacher for its likelihood and its conditional mutual information together.
+    """Fine-tune a teacher for likelihood and conditional mutual information together.
 
     ``L = CE(z, y) - λ CMI``, ``CMI = mean_i KL(p_i || q_{y_i})``, with ``p = softmax(z)`` and the
     centroids ``q_c``, the mean of p over the training images of class c. λ is the method's weight,
@@ -29,37 +73,34 @@ class MCMI(Method):
     teacher-to-be, and its checkpoint a plain one that any method can distil.
 
     The centroids are estimated before the first epoch, in one pass over the training data with its
-    augmentation, in training mode and without a gradient; the statistics of the batch norms stay
-    as they were. They are kept for resuming.
+    augmentation, in training mode and without a gradient; the statistics of BatchNorm do not
+    change. A resumed run has the centroids.
 
     Source: Ye et al., "Bayes Conditional Distribution Estimation for Knowledge Distillation Based
     on Conditional Mutual Information", ICLR 2024, and the authors' code.
 
     Args:
         student: Tap of logits (N, K) of the model that is trained, such as ``head.fc``.
-        weight: λ, a number or a schedule. CMI has hardly a bound, so a large λ destroys the
-            accuracy: watch it with
+        weight: λ, a number or a schedule. CMI is hardly bounded, so a large λ destroys the
+            accuracy: monitor it with
             :class:`~mmkd.engine.hooks.metric_watch_hook.MetricWatchHook`. Defaults to 0.15.
         refresh: ``'never'``, or ``'epoch'`` to estimate the centroids anew before every epoch.
             Defaults to ``'never'``.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: ``refresh='epoch'`` and soft labels (of mmpretrain's own batch augmentations) are
-    ours. The running average of centroids that stands unused in the authors' code is left out.
+    ours. The running average of centroids, unused in the authors' code, is left out.
     """
 
-    grows = True
-
+    tasks = ('cls',)
     mixers = 'none'
 
     def __init__(
         self, student: Any, weight: Any = 0.15, refresh: str = 'never', **kwargs: Any
     ) -> None:
         super().__init__(student, weight=weight, **kwargs)
-        self.refresh = refresh
-        self.ready = False  # whether there are centroids
-        if self.refresh not in ('never', 'epoch'):
-            raise ConfigError('refresh', f"use 'never' or 'epoch', not {self.refresh!r}")
+        self.refresh = one_of(('never', 'epoch'), refresh=refresh)
+        self._ready = False  # whether there are centroids
 
     def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the table of centroids."""
@@ -78,9 +119,9 @@ class MCMI(Method):
         buffers = [(buffer, buffer.clone()) for buffer in student.buffers()]
         training = student.training
         student.train()
-        reader = student.distiller.reader
+        reader = TapReader(student, dict(all_taps(self.student_taps, 'student')))
         with isolated_rng():
-            for batch in islice(batches, len(batches)):  # an infinite sampler has a length as well
+            for batch in islice(batches, len(batches)):  # infinite samplers have a length, too
                 data = student.data_preprocessor(batch, True)
                 _, found = reader.read(student, **data)
                 tapped = gather(self.student_taps, found)
@@ -96,23 +137,23 @@ class MCMI(Method):
         all_reduce(counts)
         self.counts.copy_(counts)
         self.centroids.copy_(sums / counts.clamp(min=1e-12)[:, None])
-        self.report()
+        self._report()
 
-    def report(self) -> None:
-        """Log what the centroids look like."""
+    def _report(self) -> None:
+        """Log a summary of the centroids."""
         seen = self.counts > 0
         own = self.centroids.diagonal()[seen]
         print_log(
             f'{self.key}: centroids of {int(seen.sum())} of {len(seen)} classes from '
-            f'{float(self.counts.sum()):.0f} images, in which the class itself has a probability '
-            f'of {float(own.mean()):.3f}',
+            f'{float(self.counts.sum()):.0f} images, with a mean probability of the class '
+            f'itself of {float(own.mean()):.3f}',
             logger='current',
         )
         right = self.centroids.argmax(1) == torch.arange(len(seen), device=seen.device)
         if not right[seen].float().mean() > 0.5:
             print_log(
-                f'{self.key}: most classes are not the likeliest in their own centroid; is this a '
-                'trained model? Set load_from to its checkpoint',
+                f'{self.key}: most classes are not the likeliest of their own centroid, so the '
+                'model seems untrained; set load_from to a checkpoint',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -121,11 +162,12 @@ class MCMI(Method):
         """Return ``cmi``, the mutual information with a minus."""
         logits = student[0]
         labels = class_labels(view.data_samples, logits.shape[1], logits)
-        self.ready = self.ready or bool(self.counts.any())  # one look at the device is enough
-        if not self.ready:
+        self._ready = self._ready or bool(self.counts.any())  # waits for the device once
+        if not self._ready:
             raise ConfigError(
                 'default_hooks.distill',
-                'MCMI needs the class centroids, which mmkd.DistillHook estimates before an epoch',
+                'MCMI needs class centroids, which mmkd.DistillHook estimates before an epoch; add '
+                'the hook',
             )
         information = conditional_mutual_information(logits, self.centroids.to(logits), labels)
         return dict(cmi=-information)

@@ -6,17 +6,33 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmkd.functional import kl_divergence, unit_std
+from mmkd.functional import kl_divergence
 from mmkd.methods.base import Method, Tensors
 from mmkd.methods.classification import check_logit_pair, class_labels
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, non_negative
 from mmkd.view import View
+
+
+def unit_std(logits: Tensor, eps: float = 1e-6) -> Tensor:
+    """Divide the logits of every image by their own standard deviation over classes.
+
+    The deviation is unbiased, and gradients flow through it. For K = 2 the result is always ±1/√2
+    about its mean, so it has no gradient.
+
+    Args:
+        logits: Logits (N, K).
+        eps: Smallest deviation that is divided by. Defaults to 1e-6.
+
+    Returns:
+        Logits (N, K).
+    """
+    return logits / logits.std(1, keepdim=True).clamp(min=eps)
 
 
 @MODELS.register_module()
 class MixKD(Method):
-    """Distil mixed images with logits of unit deviation, for the class loss as well.
+    """Distill mixed images with logits of unit deviation, for the class loss as well.
 
     With ``ẑ = z / std(z)``, the deviation of every image's logits over classes, and ℓ the loss of
     the student's head:
@@ -38,38 +54,40 @@ class MixKD(Method):
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: the loss is that of the student's head, so label smoothing or class weights of its
-    config stay. The smallest deviation that is divided by is 1e-6. Where a mixer shows the teacher
-    the clean images, the distributions of its rescaled logits are mixed by area.
+    config stay. The smallest deviation that is divided by is 1e-6. Where a mixer runs the teacher
+    on the clean images, the distributions of its rescaled logits are mixed by area.
     """
 
+    tasks = ('cls',)
     simulate = False
 
     def __init__(
         self, student: Any, teacher: Any, alpha: float = 0.9, gamma: float = 0.1, **kwargs: Any
     ) -> None:
         super().__init__(student, teacher, **kwargs)
-        self.alpha = alpha
-        self.gamma = gamma
+        self.alpha = non_negative(alpha=alpha)
+        self.gamma = non_negative(gamma=gamma)
         # A part of the student, not of this module: a plain list keeps it unregistered.
         self._loss: list[Any] = []
-        for name in ('alpha', 'gamma'):
-            if getattr(self, name) < 0:
-                raise ConfigError(name, 'a weight is not negative')
 
     def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
-        """Check the taps."""
+        """Check the taps, and keep the loss of the student's head.
+
+        Raises:
+            ConfigError: There are two classes, or the head's loss is no function of its logits.
+        """
         if check_logit_pair(self, student, teacher) == 2:
             raise ConfigError(
                 'type',
-                'two logits of unit deviation are √2 apart whatever the student says, so nothing '
-                'can be learnt from them; it needs at least three classes',
+                'MixKD needs at least three classes: two logits of unit deviation always differ '
+                'by √2 and have no gradient',
             )
         loss = getattr(getattr(model, 'head', None), 'loss_module', None)
         if not callable(loss):
             raise ConfigError(
                 'type',
-                "rescales the logits of the class loss, for which it needs the student's "
-                "`head.loss_module`, as mmpretrain's classifiers have it",
+                "MixKD rescales the logits of the class loss and needs the student's "
+                "head.loss_module, which mmpretrain's classification heads have",
             )
         self._loss = [loss]
 

@@ -2,31 +2,158 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmkd.functional import adaptive_target_loss
+from mmkd.functional import soft_cross_entropy
 from mmkd.methods.base import Method, Tensors
-from mmkd.methods.classification import check_logits, class_labels
-from mmkd.models.branches import ConvBranch, TokenBranch
+from mmkd.methods.classification import (
+    check_classes,
+    check_logits,
+    check_names,
+    check_tap,
+    class_labels,
+)
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, at_least
 from mmkd.view import View
+
+# Tokens are merged until their grid is no finer than this.
+GRID = 7
+HEADS = 4
+
+
+def adaptive_target_loss(
+    student_logits: Tensor, teacher_probs: Tensor, labels: Tensor, eps: float = 1.0
+) -> Tensor:
+    """Cross-entropy with the teacher's probabilities, raised at the target class, at temperature 1.
+
+    ``L = - mean Σ_k [(p_t,k + 1[k=y])^ε - 1[k=y]] log p_s,k``
+
+    Args:
+        student_logits: Logits (N, K).
+        teacher_probs: Distributions (N, K), without gradient.
+        labels: Target classes (N,), int64.
+        eps: ε, at least 1. Defaults to 1.0, the cross-entropy with the teacher.
+
+    Returns:
+        Scalar, mean over images. It is no divergence: where the student equals the teacher, ε = 1
+        leaves the teacher's entropy.
+    """
+    target = F.one_hot(labels, student_logits.shape[1]).to(teacher_probs)
+    return soft_cross_entropy(student_logits, (teacher_probs + target) ** eps - target)
+
+
+class ConvBranch(nn.Module):
+    """Class logits from a map.
+
+    Separable convolutions of stride 2, whose channels double up to the branch's width, or a 1×1
+    convolution if no stage follows; then the mean over the map and a linear layer.
+
+    Args:
+        channels: Channels C of the map.
+        width: Channels of the last convolution.
+        stages: Number of the student's stages that follow, and of convolutions.
+        num_classes: Number of classes K.
+    """
+
+    def __init__(self, channels: int, width: int, stages: int, num_classes: int) -> None:
+        from mmcv.cnn import DepthwiseSeparableConvModule
+
+        super().__init__()
+        sizes = [channels * 2**i for i in range(stages)] + [width]
+        layers: list[nn.Module] = [
+            DepthwiseSeparableConvModule(
+                before, after, 3, stride=2, padding=1, norm_cfg=dict(type='BN')
+            )
+            for before, after in itertools.pairwise(sizes)
+        ]
+        self.reduce = nn.Sequential(*(layers or [nn.Conv2d(channels, width, 1)]))
+        self.classify = nn.Linear(width, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, K) of a map (N, C, H, W)."""
+        return self.classify(self.reduce(x).mean((2, 3)))
+
+
+class TokenBranch(nn.Module):
+    """Class logits from a sequence of tokens.
+
+    Patches are merged by two to a grid of 7×7 (or the next larger one that halving reaches);
+    transformer blocks follow, and a linear layer on the class token, or on the mean of the patches
+    if there is none.
+
+    Args:
+        length: Tokens of one image: a square grid and up to two class tokens.
+        channels: Channels C of a token.
+        width: Channels of the blocks.
+        blocks: Number of blocks.
+        num_classes: Number of classes K.
+
+    Raises:
+        ConfigError: The tokens form no square grid, or class tokens have another width.
+    """
+
+    def __init__(
+        self, length: int, channels: int, width: int, blocks: int, num_classes: int
+    ) -> None:
+        from mmcv.cnn.bricks.transformer import PatchMerging
+
+        super().__init__()
+        self.side = math.isqrt(length)
+        self.extra = length - self.side**2
+        if self.extra > 2 or (self.extra and channels != width):
+            raise ConfigError(
+                'student.stages',
+                f'cannot merge {length} tokens of {channels} channels to {width} channels',
+            )
+        merges = max(int(math.log2(self.side / GRID)), 0) if self.side else 0
+        sizes = [channels] + [width] * merges
+        self.merge = nn.ModuleList(PatchMerging(a, b) for a, b in itertools.pairwise(sizes))
+        self.project = nn.Identity() if merges or channels == width else nn.Linear(channels, width)
+        self.blocks = nn.Sequential(
+            *(
+                nn.TransformerEncoderLayer(
+                    width,
+                    math.gcd(HEADS, width),
+                    dim_feedforward=4 * width,
+                    dropout=0.0,
+                    activation='gelu',
+                    batch_first=True,
+                    norm_first=True,
+                )
+                for _ in range(blocks)
+            )
+        )
+        self.classify = nn.Linear(width, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, K) of tokens (N, L, C)."""
+        classes, patches = x[:, : self.extra], x[:, self.extra :]
+        size = (self.side, self.side)
+        for merge in self.merge:
+            patches, size = merge(patches, size)
+        patches = self.project(patches)
+        x = self.blocks(torch.cat([classes, patches], 1) if self.extra else patches)
+        return self.classify(x[:, 0] if self.extra else x.mean(1))
 
 
 @MODELS.register_module()
 class OFA(Method):
-    """Let every stage of the student say what a teacher of another kind says at its end.
+    """Train every stage of the student to predict the logits of a teacher of another kind.
 
     Features of convolutional networks, transformers and MLPs are not comparable; their logits are.
-    Each stage of the student gets an exit branch with a classifier, and the branches and the
-    student's own logits all learn the teacher's logits:
+    Each stage of the student gets an exit branch with a classifier. The branches and the student's
+    own logits all learn the teacher's logits:
 
     ``L = L_ofa(z_s, z_t; ε) + Σ_l L_ofa(branch_l(F_s,l), z_t; ε_l)`` with
-    :func:`~mmkd.functional.adaptive_target_loss`. For mixed images y is the largest entry of the
-    label.
+    :func:`adaptive_target_loss`. For mixed images y is the largest entry of the label.
 
     The branch of stage l of S is, for maps, S - l separable convolutions of stride 2 (for the last
     stage a 1×1 convolution), a mean and a linear layer; for tokens a merging of patches to a 7×7
@@ -39,10 +166,10 @@ class OFA(Method):
     Args:
         student: ``dict(logits=…, stages=…)``: taps of the logits (N, K), such as ``head.fc``, and
             of the stages from the first to the last: maps (N, C, H, W), or tokens (N, L, C) with
-            their class token. With fewer stages it is the first ones that are left out.
+            their class token. If there are fewer, the first stages are left out.
         teacher: Tap of the logits (N, K).
         eps: ε of the student's own logits, at least 1. Defaults to 1.0.
-        stage_eps: ε of every branch, one number or one for each. Defaults to None, ``eps``.
+        stage_eps: ε of every branch, a number or one for each. Defaults to None, ``eps``.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: a separable convolution is one depthwise and one pointwise convolution, each with
@@ -51,6 +178,7 @@ class OFA(Method):
     probabilities of mixed images are those of the clean ones, weighted by area.
     """
 
+    tasks = ('cls',)
     simulate = False
 
     def __init__(
@@ -62,66 +190,49 @@ class OFA(Method):
         **kwargs: Any,
     ) -> None:
         super().__init__(student, teacher, **kwargs)
-        self.eps = eps
+        self.eps = at_least(1, eps=eps)
         self.stage_eps = stage_eps
-        taps = self.student_taps
-        if not isinstance(taps, dict) or set(taps) != {'logits', 'stages'} or not taps['stages']:
-            raise ConfigError('student', 'is dict(logits=…, stages=[…])')
-        if not isinstance(self.teacher_taps, tuple) or len(self.teacher_taps) != 1:
-            raise ConfigError('teacher', 'is one tap of the logits, such as head.fc')
-        if not self.eps >= 1:
-            raise ConfigError('eps', f'is at least 1, not {self.eps}')
+        check_names(self.student_taps, 'student', 'logits', 'stages')
 
     def build(
         self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
     ) -> None:
-        """Create the branches."""
-        assert isinstance(student, dict) and isinstance(teacher, list)
-        classes = check_logits(student['logits'])
-        if [tuple(t.shape[1:]) for t in teacher] != [(classes,)]:
-            raise ConfigError(
-                'teacher',
-                f'yields {[tuple(t.shape) for t in teacher]} and the student logits of {classes} '
-                'classes; tap the logits of a teacher of the same classes',
-            )
+        """Create the branches.
+
+        Raises:
+            ConfigError: A tap yields something else, or there is not one ε for each stage.
+        """
+        assert isinstance(student, dict) and isinstance(self.teacher_taps, tuple)
+        classes = check_logits(student['logits'], 'student.logits')
+        target = check_tap(teacher, 'teacher', 'logits (N, K), such as head.fc', 2)
+        check_classes(student['logits'], [target])
         stages = student['stages']
-        self.lengths = [x.shape[1] for x in stages]  # of token sequences, at build time
         #: ε of every branch.
         self.branch_eps = self._branch_eps(len(stages))
-        assert isinstance(self.teacher_taps, tuple)
+        self._lengths = [x.shape[1] for x in stages]  # of token sequences
         tap = self.teacher_taps[0]
         classifier = teachers[tap.model].model.get_submodule(tap.module)
-        width = dimension(stages[-1])
+        width = stages[-1].shape[1 if stages[-1].ndim == 4 else -1]
         conv_width = max(width, getattr(classifier, 'in_features', 0))
         self.branches = nn.ModuleList()
         for index, x in enumerate(stages):
+            what = 'maps (N, C, H, W) or tokens (N, L, C)'
+            check_tap([x], 'student.stages', what, 3, 4)
             follow = len(stages) - 1 - index
-            if x.ndim == 4:
-                branch: nn.Module = ConvBranch(x.shape[1], conv_width, follow, classes)
-            elif x.ndim == 3:
-                try:
-                    length, channels = x.shape[1:]
-                    branch = TokenBranch(length, channels, width, max(follow, 1), classes)
-                except ValueError as error:
-                    raise ConfigError('student.stages', str(error)) from error
-            else:
-                raise ConfigError(
-                    'student.stages',
-                    f'stage {index} yields {tuple(x.shape)}, neither a map (N, C, H, W) nor tokens '
-                    '(N, L, C)',
-                )
-            self.branches.append(branch)
+            self.branches.append(
+                ConvBranch(x.shape[1], conv_width, follow, classes)
+                if x.ndim == 4
+                else TokenBranch(x.shape[1], x.shape[2], width, max(follow, 1), classes)
+            )
 
     def _branch_eps(self, count: int) -> list[float]:
-        """Return ε of every branch."""
         given = self.eps if self.stage_eps is None else self.stage_eps
         values = list(given) if isinstance(given, Sequence) else [given] * count
-        if len(values) != count or not all(value >= 1 for value in values):
+        if len(values) != count:
             raise ConfigError(
-                'stage_eps',
-                f'is a number or one for each of the {count} stages, each at least 1, not {given}',
+                'stage_eps', f'must be a number or one for each of the {count} stages, got {given}'
             )
-        return values
+        return [at_least(1, stage_eps=value) for value in values]
 
     def forward(
         self, student: dict[str, list[Tensor]], teacher: list[Tensor], view: View
@@ -129,17 +240,18 @@ class OFA(Method):
         """Return ``logits`` and ``stage1`` to ``stageS``.
 
         Raises:
-            ConfigError: The images have no labels, or tokens another grid than at build time.
+            ConfigError: The images have no labels, or the number of tokens is not that of the
+                probe batch.
         """
         (logits,) = student['logits']
         probs = view.simulate(teacher[0].softmax(1))
         labels = class_labels(view.data_samples, logits.shape[1], logits).argmax(1)
         losses = dict(logits=adaptive_target_loss(logits, probs, labels, self.eps))
         for index, (branch, x) in enumerate(zip(self.branches, student['stages'])):
-            if x.ndim == 3 and x.shape[1] != self.lengths[index]:
+            if x.ndim == 3 and x.shape[1] != self._lengths[index]:
                 raise ConfigError(
                     'model.distill.probe_size',
-                    f'the branches were built for {self.lengths[index]} tokens, got {x.shape[1]}; '
+                    f'the branches were built for {self._lengths[index]} tokens, got {x.shape[1]}; '
                     'set it to the height and width of the training images, here '
                     f'{tuple(view.inputs.shape[-2:])}',
                 )
@@ -148,8 +260,3 @@ class OFA(Method):
                 exit_logits, probs, labels, self.branch_eps[index]
             )
         return losses
-
-
-def dimension(x: Tensor) -> int:
-    """Return the channels of a map (N, C, H, W) or of tokens (N, L, C)."""
-    return x.shape[1] if x.ndim == 4 else x.shape[-1]

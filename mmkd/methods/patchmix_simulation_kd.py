@@ -20,16 +20,16 @@ PARTS = dict(feature=FeatureMimic, logits=LogitKD)
 
 @MODELS.register_module()
 class PatchMixSimulationKD(Method):
-    """Distil what a teacher that had been trained with PatchMix would say, from a vanilla one.
+    """Simulate the features and logits of a teacher trained with PatchMix from a vanilla one.
 
-    The student sees a PatchMix image. A vanilla teacher shown the same image would have patch
-    borders inside its receptive fields; so it is run on the clean images, and its feature maps are
-    assembled patch by patch (:meth:`~mmkd.view.View.simulate`). With F_sim and p_sim:
+    The student sees a PatchMix image. On the same image, the receptive fields of a vanilla teacher
+    would contain patch borders; so it runs on the clean images, and its feature maps are assembled
+    patch by patch (:meth:`~mmkd.view.View.simulate`). With F_sim and p_sim:
 
     ``L = β Σ_l mean (φ_l(F_s^l(x̃)) - F_sim^l)² + α τ² KL(p_sim || p_s(x̃))``
 
-    Use it with ``mixer=dict(type='mmkd.PatchMix', …)``. ``teacher_on_mixed=True`` in the mixer is
-    the ablation that the paper argues against.
+    Use it with ``mixer=dict(type='mmkd.PatchMix', …)``; ``teacher_on_mixed=True`` in the mixer is
+    the paper's ablation, which it advises against.
 
     Source: Xu et al., "PatchMix Simulation Knowledge Distillation", IEEE TCDS 2025 (abstract).
 
@@ -39,11 +39,11 @@ class PatchMixSimulationKD(Method):
         logits: Arguments of :class:`~mmkd.methods.logit_kd.LogitKD`; its ``weight`` is α. Defaults
             to None, no logit term.
         weight: Weight (or schedule) of the whole. Defaults to 1.0.
-        warmup_iters: Linear warm-up of the whole. Defaults to 0.
-        every: Use the method only every so many iterations. Defaults to 1.
+        warmup_iters: Deprecated; use ``weight``. Defaults to None.
+        every: Deprecated; use ``weight``. Defaults to None.
 
-    Deviations: the paper's formulas, layers and weights are not public. This is our reading of its
-    abstract; the dense form (boxes, label maps, pyramids) is ours.
+    Deviations: only the abstract of the paper was available; formulas, layers and weights are our
+    reading of it. The dense form (boxes, label maps, pyramids) is ours.
     """
 
     simulate = False  # each part decides
@@ -64,7 +64,7 @@ class PatchMixSimulationKD(Method):
             if config:
                 self.parts[name] = build_part(dict(config, type=PARTS[name]), name)
         if not self.parts:
-            raise ConfigError('', 'needs at least one of `feature` and `logits`')
+            raise ConfigError('', 'must have at least one of feature and logits')
         self.student_taps = {name: part.student_taps for name, part in self.parts.items()}
         self.teacher_taps = {name: part.teacher_taps for name, part in self.parts.items()}
 

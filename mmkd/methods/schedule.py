@@ -23,16 +23,16 @@ from mmkd.utils import (
 class Schedule:
     """Weight of a method as a function of the training iteration.
 
-    It keeps no state, so a resumed run continues where it was.
+    It has no state, so a resumed run continues where it stopped.
 
     Args:
         value: Full weight, ≥ 0.
-        warmup_iters: Linear rise from 0 over so many iterations after ``begin``. Defaults to 0.
+        warmup_iters: Linear rise from 0 over this many iterations after ``begin``. Defaults to 0.
         begin: First iteration with a weight. Defaults to 0.
         end: The weight is 0 from this iteration on. Defaults to None, never.
         decay: ``'linear'`` or ``'cosine'`` fall to 0 at ``end`` (or the last iteration), from the
             end of the warm-up on. Defaults to None.
-        every: Use the method only every so many iterations. Defaults to 1.
+        every: Use the method only in every n-th iteration. Defaults to 1.
     """
 
     value: float
@@ -50,8 +50,8 @@ class Schedule:
 
         Args:
             weight: A number, or a dict of this class's arguments.
-            warmup_iters: Deprecated; belongs into the dict. Defaults to None.
-            every: Deprecated; belongs into the dict. Defaults to None.
+            warmup_iters: Deprecated; use the dict. Defaults to None.
+            every: Deprecated; use the dict. Defaults to None.
 
         Raises:
             ConfigError: It is negative or not finite, or a key is unknown or out of range.
@@ -63,7 +63,7 @@ class Schedule:
                 config.setdefault(name, value)
         known = list(cls.__dataclass_fields__)
         if 'value' not in config:
-            raise ConfigError('weight', f'a schedule needs `value`; it takes {", ".join(known)}')
+            raise ConfigError('weight', f'must have a value; the keys are {", ".join(known)}')
         with config_key('weight' if isinstance(weight, Mapping) else ''):
             for name in set(config) - set(known):
                 raise ConfigError(name, f'no such key{did_you_mean(name, known)}')
@@ -117,7 +117,7 @@ def progressive(alpha: float, name: str) -> tuple[int, float]:
     if epochs < 2:
         raise ConfigError(
             'train_cfg',
-            f'{name} learns from the previous epoch: it needs a loop over epochs (by_epoch=True) '
-            'with at least two epochs',
+            f'{name} learns from the previous epoch: use a loop over at least two epochs '
+            '(by_epoch=True)',
         )
     return epoch, alpha * (epoch + 1) / epochs

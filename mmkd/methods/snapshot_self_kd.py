@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from mmkd.methods.logit_kd import LogitKD
 from mmkd.methods.schedule import progressive
 from mmkd.registry import MODELS
 from mmkd.taps import TapReader, as_fp32
-from mmkd.utils import ConfigError
+from mmkd.utils import positive
 from mmkd.view import View
 
 PREFIX = 'snapshot.'
@@ -23,18 +22,18 @@ PREFIX = 'snapshot.'
 
 @MODELS.register_module()
 class SnapshotSelfKD(LogitKD):
-    """Distil a frozen copy of the student as it was when the epoch began.
+    """Distill a frozen copy of the student as it was when the epoch began.
 
-    For models whose past predictions cannot be looked up by the image, because they depend on the
-    augmentation: detectors and segmenters. In epoch t of E,
+    For detectors and segmenters, whose past predictions depend on the augmentation and cannot be
+    looked up by image. In epoch t of E,
 
     ``L = α_t · KL``, ``α_t = α_T · t / E``, with the divergence of
     :class:`~mmkd.methods.logit_kd.LogitKD` between the copy and the student.
 
-    It is 0 in the first epoch. The copy runs on the clean images in eval mode, as far as the tap.
-    Its weights belong to the method's state, so a resumed run has them.
+    It is 0 in the first epoch. The copy runs on the clean images in eval mode, up to the tap. Its
+    weights belong to the method's state, so a resumed run has them.
 
-    Source: the idea of progressive refinement is that of Kim et al., "Self-Knowledge Distillation
+    Source: the progressive refinement is from Kim et al., "Self-Knowledge Distillation
     with Progressive Refinement of Targets", ICCV 2021, whose detection variant runs the detector of
     the epoch before.
 
@@ -46,12 +45,11 @@ class SnapshotSelfKD(LogitKD):
         num_classes: See :class:`~mmkd.methods.logit_kd.LogitKD`. Defaults to None.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: the paper's detection variant is known from its abstract only. It replaces the
-    labels of region proposals; this form, a divergence on class maps, is ours. The gradient of the
+    Deviations: only the abstract describes the paper's detection variant. It replaces the labels
+    of region proposals; this form, a divergence on class maps, is ours. The gradient of the
     task loss is not reduced by ``1 - α_t``.
     """
 
-    grows = True
     epoch: Tensor
 
     def __init__(
@@ -77,62 +75,41 @@ class SnapshotSelfKD(LogitKD):
             every=every,
             levels=levels,
         )
-        self.alpha = alpha
-        self.register_buffer('epoch', torch.tensor(-1))  # at whose begin the copy was made
-        self._epoch: int | None = None  # the same, at no wait for the device
-        # In no state dict of the student, no optimizer, no DDP broadcast: plain attributes.
-        self._snapshot: list[nn.Module] = []
-        self._loaded: dict[str, Tensor] = {}  # weights of a copy that is not made yet
-        self._reader: TapReader | None = None
-        self._read: Any = []
-        if not self.alpha > 0:
-            raise ConfigError('alpha', f'is above 0, not {self.alpha}')
+        self.alpha = positive(alpha=alpha)
+        self.register_buffer('epoch', torch.tensor(-1))  # of the copy; none before epoch 1
+        self._epoch: int | None = None  # host copy of `epoch`, avoids a device sync
+        self._past: Any = []  # tensors of the copy in this step
 
     def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
-        """Check the shapes: the copy yields what the student yields."""
+        """Copy the student and check the shapes."""
         super().build(model, student, student, teachers)
+        # A list keeps the copy out of the optimizer, DDP and the student's modes.
+        self._snapshot = [revert_sync_batchnorm(copy.deepcopy(model)).requires_grad_(False).eval()]
+        self._reader = TapReader(model, dict(all_taps(self.student_taps, 'student')))
 
     def prepare(self, student: nn.Module, view: View) -> None:
-        """Copy the student where an epoch begins; run the copy."""
+        """Update the copy where an epoch begins; run it on the clean images, up to the tap."""
+        (snapshot,) = self._snapshot
         epoch, _ = progressive(self.alpha, type(self).__name__)
         if self._epoch is None:
             self._epoch = int(self.epoch)
+            snapshot.to(view.inputs.device)
         if epoch != self._epoch:
-            if epoch > 0:  # before its first epoch the student has nothing to say
-                self._copy(student, student.state_dict())
+            if epoch > 0:  # before, the student is untrained
+                snapshot.load_state_dict(student.state_dict())
             self._epoch = epoch
             self.epoch.fill_(epoch)
-        elif self._loaded:
-            self._copy(student, self._loaded)
-        self._read = self._run(view) if self._snapshot else []
-
-    def _copy(self, student: nn.Module, weights: Mapping[str, Tensor]) -> None:
-        """Give the copy these weights; make it first, where there is none."""
-        self._loaded = {}
-        if not self._snapshot:
-            distiller = student._modules.pop('distiller', None)
-            try:
-                twin = revert_sync_batchnorm(copy.deepcopy(student))
-            finally:
-                if distiller is not None:
-                    student._modules['distiller'] = distiller
-            self._snapshot = [twin.requires_grad_(False).eval()]
-            taps = dict(all_taps(self.student_taps, 'student'))
-            self._reader = TapReader(twin, taps)
-        self._snapshot[0].load_state_dict(weights)
-
-    @torch.no_grad()
-    def _run(self, view: View) -> Tensors:
-        """Run the copy on the clean images, to the deepest tap."""
-        assert self._reader is not None
-        model = self._snapshot[0]
-        _, found = self._reader.read(model, view.teacher_inputs, view.teacher_samples, stop=True)
-        return gather(self.student_taps, as_fp32(found, detach=True))
+        self._past = []
+        if epoch > 0:
+            with torch.no_grad():
+                images, samples = view.teacher_inputs, view.teacher_samples
+                _, found = self._reader.read(snapshot, images, samples, stop=True)
+            self._past = gather(self.student_taps, as_fp32(found, detach=True))
 
     def forward(self, student: list[Tensor], teacher: Any, view: View) -> dict[str, Tensor]:
         """Return ``kd``, α_t times the divergence; 0 in the first epoch."""
         _, alpha = progressive(self.alpha, type(self).__name__)
-        past, self._read = self._read, []
+        past, self._past = self._past, []
         if not past:
             return dict(kd=sum((s.sum() * 0.0 for s in student), student[0].new_zeros(())))
         self.monitored = dict(alpha=torch.tensor(alpha, device=student[0].device))
@@ -141,16 +118,15 @@ class SnapshotSelfKD(LogitKD):
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         """Save the weights of the copy, which is no child module."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        weights = self._snapshot[0].state_dict() if self._snapshot else {}
-        for name, value in (self._loaded or weights).items():
-            destination[f'{prefix}{PREFIX}{name}'] = value
+        if self.epoch > 0:
+            self._snapshot[0].state_dict(destination=destination, prefix=f'{prefix}{PREFIX}')
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        """Keep the weights of the copy until the student is at hand."""
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        """Load the weights of the copy, too."""
         start = f'{prefix}{PREFIX}'
-        for name in [name for name in state_dict if name.startswith(start)]:
-            self._loaded[name.removeprefix(start)] = state_dict.pop(name)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        names = [name for name in state_dict if name.startswith(start)]
+        weights = {name.removeprefix(start): state_dict.pop(name) for name in names}
+        if weights:
+            self._snapshot[0].load_state_dict(weights)
+        super()._load_from_state_dict(state_dict, prefix, *args)
         self._epoch = None

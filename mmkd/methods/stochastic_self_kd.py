@@ -8,29 +8,53 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmkd.functional import student_guided_target
 from mmkd.methods.base import Method, Tensors
-from mmkd.models.teacher import Teacher
+from mmkd.methods.classification import check_tap
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, integer, positive
 from mmkd.view import View
 
-# Few images and a small probability may well drop nothing in one step.
+# Steps without any difference between the passes after which the taps are refused: with few
+# images and a small probability, a single step may well drop nothing.
 PATIENCE = 10
+
+
+def student_guided_target(
+    student: Tensor, teachers: Tensor, scale: float, percentile: float
+) -> Tensor:
+    """Average of the teacher's embeddings that are most similar to the student's.
+
+    ``f = Σ_i a_i f_i`` with ``a_i = softmax_i(<f_s, f_i> / h)``; those below the percentile of each
+    image are dropped, and the rest is normalized again.
+
+    Args:
+        student: Embeddings (N, C).
+        teachers: Embeddings (S, N, C) of S stochastic passes.
+        scale: h, which divides the dot products.
+        percentile: Percentile, 0 to 100, below which an attention is dropped.
+
+    Returns:
+        Embeddings (N, C).
+    """
+    attention = ((student[None] * teachers).sum(2) / scale).softmax(0)  # (S, N)
+    threshold = attention.quantile(percentile / 100, dim=0, keepdim=True)
+    kept = torch.where(attention >= threshold, attention, 0.0)
+    kept = kept / kept.sum(0, keepdim=True)
+    return (kept[..., None] * teachers).sum(0)
 
 
 @MODELS.register_module()
 class StochasticSelfKD(Method):
-    """Learn from the trained model itself, run several times with its dropout on.
+    """Distill several passes of an earlier training of the same model, with its dropout on.
 
     The teacher is an earlier training of the student's own architecture. S passes with dropout
-    give S embeddings; the student's own embedding chooses among them:
+    yield S embeddings, which are weighted by their similarity to the student's:
 
     ``a_i = softmax_i(<f_s, f_i> / h)``, thresholded at the percentile ε of each image and
-    normalised; ``L = mean (f_s - Σ_i a_i f_i)²``.
+    normalized; ``L = mean (f_s - Σ_i a_i f_i)²``.
 
-    Start the student from the teacher: ``inherit=('backbone', 'head')``; from random weights the
-    method is worse than nothing. All other methods of the teacher see it with dropout too.
+    Start the student from the teacher, ``inherit=('backbone', 'head')``; from random weights the
+    method does harm. All other methods of the same teacher get its dropout, too.
 
     Source: Aslam et al., "Learning from Stochastic Teacher Representations Using Student-Guided
     Knowledge Distillation", ECML-PKDD 2025, and the authors' code.
@@ -45,9 +69,10 @@ class StochasticSelfKD(Method):
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: drop-path counts as dropout. The target carries no gradient, which the sources
-    leave open. Dropout draws from the global generator.
+    leave open. Dropout draws from the global random generator.
     """
 
+    tasks = ('cls',)
     simulate = False
 
     def __init__(
@@ -60,68 +85,73 @@ class StochasticSelfKD(Method):
         **kwargs: Any,
     ) -> None:
         super().__init__(student, teacher, **kwargs)
-        self.passes = passes
-        self.scale = scale
+        self.passes = integer(2, passes=passes)
+        self.scale = positive(scale=scale)
         self.percentile = percentile
-        self._teacher: list[Teacher] = []
-        self._silent = 0  # steps in which all passes were equal
-        if type(self.passes) is not int or self.passes < 2:
-            raise ConfigError('passes', f'is a whole number from 2 on, not {self.passes!r}')
-        if not self.scale > 0:
-            raise ConfigError('scale', f'is above 0, not {self.scale}')
-        if not 0 <= self.percentile <= 100:
-            raise ConfigError('percentile', f'is 0 to 100, not {self.percentile}')
-        for side, taps in (('student', self.student_taps), ('teacher', self.teacher_taps)):
-            if not isinstance(taps, tuple) or len(taps) != 1:
-                raise ConfigError(side, 'is one tap of an embedding (N, C)')
+        if not 0 <= percentile <= 100:
+            raise ConfigError('percentile', f'must be between 0 and 100, got {percentile}')
+        # A teacher is no part of this module: a plain list keeps it unregistered.
+        self._teacher: list[Any] = []
+        self._equal_steps = 0  # successive steps in which all passes were equal
 
     def build(
         self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
     ) -> None:
-        """Check the embeddings; let the teacher's dropout act."""
-        assert isinstance(student, list) and isinstance(teacher, list)
-        self.check_pairs(student, teacher, ndim=2)
-        shapes = [tuple(t.shape[1:]) for t in (*student, *teacher)]
-        if len(student) != 1 or shapes[0] != shapes[-1]:
+        """Check the embeddings; switch the teacher's dropout on.
+
+        Raises:
+            ConfigError: The embeddings do not fit, or the teacher has no dropout.
+        """
+        what = "one embedding (N, C), such as dict(module='head.fc', source='input')"
+        width, expected = (
+            check_tap(tensors, side, what, 2).shape[1]
+            for side, tensors in (('student', student), ('teacher', teacher))
+        )
+        if width != expected:
             raise ConfigError(
-                'student', f'both sides have one embedding of equal size, not {shapes}'
+                'student',
+                f"must yield embeddings of the teacher's {expected} channels, got {width}",
             )
         assert isinstance(self.teacher_taps, tuple)
-        teacher_handle: Teacher = teachers[self.teacher_taps[0].model]
-        if not teacher_handle.dropouts():
+        handle = teachers[self.teacher_taps[0].model]
+        if not handle.dropouts():
             raise ConfigError(
-                f'{teacher_handle.key}.config',
-                'StochasticSelfKD needs a teacher with dropout: it has no Dropout or DropPath '
-                'module with a probability above 0',
+                f'{handle.key}.config',
+                'StochasticSelfKD needs a teacher with dropout, and this one has no Dropout or '
+                'DropPath module with a probability above 0',
             )
-        teacher_handle.dropout = True
-        self._teacher = [teacher_handle]
+        handle.dropout = True
+        self._teacher = [handle]
 
     def forward(
         self, student: list[Tensor], teacher: list[Tensor], view: View
     ) -> dict[str, Tensor]:
-        """Return ``guided``; the first pass of the teacher has been made already."""
-        embeddings = [teacher[0]]
+        """Return ``guided``; the distiller has made the teacher's first pass.
+
+        Raises:
+            ConfigError: All passes are equal in every one of the first steps.
+        """
         assert isinstance(self.teacher_taps, tuple)
+        embeddings = [teacher[0]]
         for _ in range(self.passes - 1):
-            read = self._teacher[0](view.teacher_inputs, view.teacher_samples)
-            embeddings.append(read[self.teacher_taps[0]][0])
+            found = self._teacher[0](view.teacher_inputs, view.teacher_samples)
+            embeddings.append(found[self.teacher_taps[0]][0])
         stacked = torch.stack([view.simulate(e) for e in embeddings])  # (S, N, C)
-        if self._silent < PATIENCE:
-            self._listen(stacked)
+        if self._equal_steps < PATIENCE:
+            self._check_passes(stacked)
         own = student[0]
         target = student_guided_target(own.detach(), stacked, self.scale, self.percentile)
         return dict(guided=(own - target).square().mean())
 
-    def _listen(self, stacked: Tensor) -> None:
-        """Notice a teacher whose passes are always equal; waits for the device until it is not."""
+    def _check_passes(self, stacked: Tensor) -> None:
+        """Refuse a teacher whose passes are always equal; syncs until they differ."""
         if bool((stacked != stacked[:1]).any()):
-            self._silent = PATIENCE
+            self._equal_steps = PATIENCE
             return
-        self._silent += 1
-        if self._silent == PATIENCE:
+        self._equal_steps += 1
+        if self._equal_steps == PATIENCE:
             raise ConfigError(
                 'teacher',
-                f'in {PATIENCE} steps all passes with dropout on gave the same embedding: the '
-                'dropout lies behind the tap',
+                f'all passes with dropout gave the same embedding in {PATIENCE} steps: the dropout '
+                'lies behind the tap; tap a later module',
             )

@@ -7,17 +7,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmkd.functional import designed_distribution, soft_cross_entropy
+from mmkd.functional import soft_cross_entropy
 from mmkd.methods.base import Method, Tensors
 from mmkd.methods.classification import check_logits, class_labels
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError
+from mmkd.utils import fraction, positive
 from mmkd.view import View
+
+
+def designed_distribution(labels: Tensor, correct_prob: float, tau: float) -> Tensor:
+    """The virtual teacher, ``softmax(d / τ)``.
+
+    d has ``correct_prob`` at the right class and is uniform over the rest.
+
+    Args:
+        labels: Label distributions (N, K), K ≥ 2; for those of mixed images d is mixed as well.
+        correct_prob: Probability of the right class.
+        tau: Temperature. As in the authors' code it divides probabilities, not logits.
+
+    Returns:
+        Distributions (N, K).
+    """
+    rest = (1 - correct_prob) / (labels.shape[1] - 1)
+    designed = labels * correct_prob + (1 - labels) * rest
+    return (designed / tau).softmax(1)
 
 
 @MODELS.register_module()
 class TeacherFreeKD(Method):
-    """Distil a virtual teacher that is always right: a softened, designed distribution.
+    """Distill a virtual teacher that is always right: a softened, designed distribution.
 
     ``u = softmax(d / τ)``, ``d_y = a``, ``d_k = (1 - a) / (K - 1)`` for ``k ≠ y``, and
 
@@ -41,6 +59,8 @@ class TeacherFreeKD(Method):
     CIFAR-100 is the mean over images used here. For mixed images d is mixed like the labels.
     """
 
+    tasks = ('cls',)
+
     def __init__(
         self,
         student: Any,
@@ -50,15 +70,9 @@ class TeacherFreeKD(Method):
         **kwargs: Any,
     ) -> None:
         super().__init__(student, **kwargs)
-        self.alpha = alpha
-        self.tau = tau
-        self.correct_prob = correct_prob
-        if not 0 < self.alpha <= 1:
-            raise ConfigError('alpha', f'is above 0 and at most 1, not {self.alpha}')
-        if not self.tau > 0:
-            raise ConfigError('tau', f'a temperature is positive, not {self.tau}')
-        if not 0 < self.correct_prob <= 1:
-            raise ConfigError('correct_prob', f'is above 0 and at most 1, not {self.correct_prob}')
+        self.alpha = fraction(alpha=alpha)
+        self.tau = positive(tau=tau)
+        self.correct_prob = fraction(correct_prob=correct_prob)
 
     def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Check the tap."""

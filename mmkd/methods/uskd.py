@@ -9,17 +9,48 @@ import torch.nn.functional as F
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from mmkd.functional import (
-    masked_log_softmax,
-    soft_cross_entropy,
-    soft_target_labels,
-    zipf_labels,
-)
+from mmkd.functional import masked_log_softmax, soft_cross_entropy
 from mmkd.methods.base import Method, Tensors
-from mmkd.methods.classification import check_logits, class_labels
+from mmkd.methods.classification import check_logits, check_names, check_tap, class_labels
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError
+from mmkd.utils import non_negative, one_of, positive
 from mmkd.view import View
+
+
+def soft_target_labels(target_probs: Tensor, values: Tensor, mean: Tensor) -> Tensor:
+    """USKD's soft labels of the target classes, ``p_y = s_y² + V_y - mean(s_y²)``.
+
+    Args:
+        target_probs: The student's probabilities (N, 2) of the targets.
+        values: Values (N, 2) of the labels, 0 for no target.
+        mean: Mean of ``target_probs²`` over the images that have the target (2,).
+
+    Returns:
+        Soft labels (N, 2), 0 for no target.
+    """
+    return torch.where(values > 0, target_probs.square() + values - mean, 0.0)
+
+
+def zipf_labels(rank: Tensor, is_target: Tensor) -> Tensor:
+    """USKD's soft labels of the non-target classes: 1/j at rank j, normalized without the targets.
+
+    Args:
+        rank: Scores (N, K) by which all classes are ordered, the targets included, the largest
+            first.
+        is_target: Target classes (N, K), bool.
+
+    Returns:
+        Distributions (N, K), 0 at the targets; all 0 where every class is one.
+    """
+    position = rank.argsort(dim=1, descending=True).argsort(dim=1)  # 0 for the largest
+    zipf = torch.where(is_target, 0.0, 1.0 / (position + 1).to(rank))
+    return zipf / zipf.sum(1, keepdim=True).clamp(min=torch.finfo(rank.dtype).tiny)
+
+
+def divide_by_rest(values: Tensor, is_target: Tensor) -> Tensor:
+    """Divide the values (N, K) by one minus the sum of those of the targets."""
+    left = 1 - (values * is_target).sum(1, keepdim=True)
+    return values / (left + 1e-6)
 
 
 @MODELS.register_module()
@@ -30,7 +61,7 @@ class USKD(Method):
 
     - target: ``L_t = - mean Σ_y p_y log s_y``, ``p_y = s_y² + V_y - mean(s_y²)``;
     - non-target: the classes are ordered by w and s together; the one at rank j gets 1/j. These,
-      normalised without the targets, are ẑ: ``L_n = - mean Σ_{k≠y} ẑ_k log ŝ_k``, ŝ the softmax
+      normalized without the targets, are ẑ: ``L_n = - mean Σ_{k≠y} ẑ_k log ŝ_k``, ŝ the softmax
       over the non-target classes;
     - weak head: ``L_w = - mean Σ_k l_k log w_k``, ``l = 0.9 V + 0.1 / K``.
 
@@ -45,18 +76,21 @@ class USKD(Method):
             (N, C, H, W) of the second-last stage (tokens with ``tokens=True``).
         alpha: Weight α of the target term. Defaults to 1.0.
         beta: Weight β of the non-target term. Defaults to 0.1.
-        mu: Weight μ of the weak head's own loss. Defaults to 0.005.
-        rank_from: What of the student is added to w for the ranks: ``'log_prob'`` as in the
-            authors' code, or ``'prob'`` as the paper reads. Defaults to ``'log_prob'``.
+        mu: Weight μ of the weak head's own loss, by which alone that head learns. Defaults to
+            0.005.
+        rank_from: The student's part of the ranks, added to w: ``'log_prob'`` as in the authors'
+            code, or ``'prob'`` as the paper reads. Defaults to ``'log_prob'``.
         sync_mean: Take the mean in p_y over all ranks instead of each rank's own batch. Defaults
             to False.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: the authors' code takes two classes of every soft label, the second an arbitrary one
     where an image was mixed with its own class. Here such an image has one target, and a class
-    without a label is no target. The default for ImageNet is published; on CIFAR-100 α, β and μ
+    without a label is no target. The defaults are published for ImageNet; on CIFAR-100 α, β and μ
     are all 0.1.
     """
+
+    tasks = ('cls',)
 
     def __init__(
         self,
@@ -69,37 +103,24 @@ class USKD(Method):
         **kwargs: Any,
     ) -> None:
         super().__init__(student, **kwargs)
-        self.alpha = alpha
-        self.beta = beta
-        self.mu = mu
-        self.rank_from = rank_from
+        self.alpha = non_negative(alpha=alpha)
+        self.beta = non_negative(beta=beta)
+        self.mu = positive(mu=mu)
+        self.rank_from = one_of(('log_prob', 'prob'), rank_from=rank_from)
         self.sync_mean = sync_mean
-        if not isinstance(self.student_taps, dict) or set(self.student_taps) != {
-            'logits',
-            'feature',
-        }:
-            raise ConfigError('student', 'is dict(logits=…, feature=…)')
-        if self.rank_from not in ('log_prob', 'prob'):
-            raise ConfigError('rank_from', "use 'log_prob' or 'prob'")
-        for name in ('alpha', 'beta', 'mu'):
-            if getattr(self, name) < 0:
-                raise ConfigError(name, 'a weight is not negative')
-        if self.mu == 0:
-            raise ConfigError('mu', 'the weak head learns by it, so it is above 0')
+        check_names(self.student_taps, 'student', 'logits', 'feature')
 
     def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
         """Create the weak head."""
         assert isinstance(student, dict)
         classes = check_logits(student['logits'], 'student.logits')
-        maps = student['feature']
-        if len(maps) != 1 or maps[0].ndim != 4:
-            shapes = [tuple(t.shape) for t in maps]
-            raise ConfigError(
-                'student.feature',
-                f'is a tap of one map (N, C, H, W), not {shapes}; for token sequences use '
-                'dict(module=…, tokens=True)',
-            )
-        self.head = nn.Linear(maps[0].shape[1], classes)
+        feature = check_tap(
+            student['feature'],
+            'student.feature',
+            'one map (N, C, H, W) (for token sequences use dict(module=…, tokens=True))',
+            4,
+        )
+        self.head = nn.Linear(feature.shape[1], classes)
 
     def forward(
         self, student: dict[str, list[Tensor]], teacher: Any, view: View
@@ -116,7 +137,7 @@ class USKD(Method):
         target_log_probs = log_probs.gather(1, targets)  # (N, 2)
         with torch.no_grad():
             target_probs = target_log_probs.exp()
-            mean = self.mean_of(target_probs.square(), values > 0)
+            mean = self._mean(target_probs.square(), values > 0)
             soft_targets = soft_target_labels(target_probs, values, mean)
         target_loss = -(soft_targets * target_log_probs).sum(1).mean()
 
@@ -126,7 +147,7 @@ class USKD(Method):
         with torch.no_grad():
             weak = weak_logits.softmax(1)
             own = log_probs if self.rank_from == 'log_prob' else log_probs.exp()
-            rank = shared(weak, is_target) + shared(own, is_target)
+            rank = divide_by_rest(weak, is_target) + divide_by_rest(own, is_target)
             others = zipf_labels(rank, is_target)
         other_loss = -(others * masked_log_softmax(logits, is_target)).sum(1).mean()
         return dict(
@@ -135,15 +156,9 @@ class USKD(Method):
             weak=self.mu * weak_loss,
         )
 
-    def mean_of(self, squares: Tensor, known: Tensor) -> Tensor:
+    def _mean(self, squares: Tensor, known: Tensor) -> Tensor:
         """Return the mean (2,) of every column of (N, 2) over the images that have the target."""
         sums = torch.stack([(squares * known).sum(0), known.sum(0).to(squares)])  # (2, 2)
         if self.sync_mean:
             all_reduce(sums)
         return sums[0] / sums[1].clamp(min=1)
-
-
-def shared(values: Tensor, is_target: Tensor) -> Tensor:
-    """Divide the values (N, K) by what the targets leave over."""
-    left = 1 - (values * is_target).sum(1, keepdim=True)
-    return values / (left + 1e-6)

@@ -16,7 +16,7 @@ from support.views import random
 from torch import nn
 
 from mmkd.methods import Method
-from mmkd.methods.prediction_table import PredictionTable
+from mmkd.methods.progressive_self_kd import PredictionTable
 from mmkd.registry import MODELS
 from mmkd.utils import progress
 from mmkd.utils.side_learner import SideLearner

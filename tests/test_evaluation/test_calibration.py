@@ -11,7 +11,7 @@ from mmengine.registry import METRICS, DefaultScope
 from mmpretrain.structures import DataSample
 
 from mmkd.evaluation import Calibration
-from mmkd.functional import expected_calibration_error, negative_log_likelihood
+from mmkd.evaluation.calibration import expected_calibration_error, negative_log_likelihood
 from mmkd.utils import ConfigError
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from support.tiny_models import make_student, preprocessed, teacher_config
 from support.views import built, mixed_view, plain_view, random
 
-from mmkd.functional import cosine_distance, similarity_error
 from mmkd.methods import CosPress
+from mmkd.methods.cospress import cosine_distance, similarity_error
 from mmkd.utils import ConfigError
 
 EMBEDDING = dict(module='head.fc', source='input')
@@ -70,9 +72,41 @@ def test_steps_of_a_student(dtype, tmp_path):
 
 @pytest.mark.parametrize('side', ['student', 'teacher'])
 def test_taps_of_maps_are_refused(side, tmp_path):
-    with pytest.raises(ConfigError, match=rf'methods\.angles\.{side}: is a tap of one embedding'):
+    with pytest.raises(
+        ConfigError, match=rf'methods\.angles\.{side}: must be a tap of one embedding'
+    ):
         make_student(
             'cls',
             teacher=teacher_config('cls', tmp_path),
             methods=dict(angles={**TAPS, side: 'backbone'}),
         )
+
+
+def cosine(a, b):
+    return sum(x * y for x, y in zip(a, b)) / math.hypot(*a) / math.hypot(*b)
+
+
+@pytest.mark.parametrize('count', [1, 2, 5])
+def test_similarity_error(count):
+    mapped, original = random(count, 3), random(count, 6, seed=1)
+    squares = [
+        (cosine(mapped[i].tolist(), mapped[j].tolist()) - cosine(a.tolist(), b.tolist())) ** 2
+        for i, a in enumerate(original)
+        for j, b in enumerate(original)
+        if i != j
+    ]
+    expected = sum(squares) / max(len(squares), 1)
+    assert float(similarity_error(mapped, original)) == pytest.approx(expected, rel=1e-9)
+    assert similarity_error(3 * original, original) == pytest.approx(0, abs=1e-15)
+    assert torch.autograd.gradcheck(
+        lambda x: similarity_error(x, original), mapped.requires_grad_(), atol=1e-6
+    )
+
+
+def test_cosine_distance():
+    student, teacher = random(4, 5), random(4, 5, seed=1)
+    rows = [1 - cosine(s, t) for s, t in zip(student.tolist(), teacher.tolist())]
+    assert float(cosine_distance(student, teacher)) == pytest.approx(sum(rows) / 4, rel=1e-9)
+    assert cosine_distance(2 * teacher, teacher) == pytest.approx(0, abs=1e-12)
+    assert cosine_distance(-teacher, teacher) == pytest.approx(2)
+    assert torch.autograd.gradcheck(lambda x: cosine_distance(x, teacher), student.requires_grad_())

@@ -11,6 +11,7 @@ from support.tiny_models import make_student, teacher_config
 from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import DIST
+from mmkd.methods.dist import pearson_distance
 from mmkd.mixers import PatchMix
 from mmkd.utils import ConfigError
 
@@ -43,7 +44,7 @@ def test_equals_loops(shape, tau):
 def test_two_classes(shape):
     """Within an image two probabilities always correlate with ±1; over the images they do not."""
     student, teacher = random(*shape).requires_grad_(), random(*shape, seed=1)
-    with pytest.raises(ConfigError, match=r'beta.*set beta=0'):
+    with pytest.raises(ConfigError, match='beta: must be 0 for two classes'):
         built(DIST('a', 'b'), [student], [teacher])
     losses = built(DIST('a', 'b', beta=0), [student], [teacher]).compute(
         [student], [teacher], plain_view(shape[0])
@@ -106,3 +107,35 @@ def test_bad_arguments(arguments, key, tmp_path):
             teacher=teacher_config('cls', tmp_path),
             methods=dict(m=dict(type='mmkd.DIST', **arguments)),
         )
+
+
+@pytest.mark.parametrize('classes', [2, 3, 11])
+def test_pearson_distance_equals_loops(classes):
+    student, teacher = ((3 * random(5, classes, seed=i)).softmax(1) for i in (0, 1))
+    for s, t in ((student, teacher), (student.T, teacher.T)):
+        expected = [1 - naive_logits.pearson(u, v) for u, v in zip(s.tolist(), t.tolist())]
+        assert float(pearson_distance(s, t)) == pytest.approx(
+            sum(expected) / len(expected), rel=1e-9
+        )
+    assert torch.autograd.gradcheck(
+        lambda x: pearson_distance(x.softmax(1).T, teacher.T), random(5, classes).requires_grad_()
+    )
+
+
+def test_pearson_distance_is_zero_without_equal_values():
+    student, teacher = random(4, 6), random(4, 6, seed=1)
+    rising = 0.1 * teacher + random(4, 1, seed=2)
+    assert float(pearson_distance(rising, teacher)) == pytest.approx(0, abs=1e-12)
+    assert float(pearson_distance(-teacher, teacher)) == pytest.approx(2)
+    assert 0 < float(pearson_distance(student, teacher)) < 2
+
+
+def test_constant_rows_do_not_blow_up_the_gradient():
+    """A head that starts from zeros gives all classes the same score."""
+    student = torch.zeros(3, 4).requires_grad_()
+    teacher = random(3, 4).float().softmax(1)
+    loss = pearson_distance(student.softmax(1), teacher)
+    loss.backward()
+    assert float(loss.detach()) == 1 and not student.grad.any()
+    half = torch.stack([teacher[0], torch.full((4,), 0.25)])
+    assert float(pearson_distance(half, teacher[:2])) == pytest.approx(0.5, abs=1e-6)

@@ -12,6 +12,7 @@ from support.tiny_models import make_student, teacher_config
 from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import LogitKD
+from mmkd.methods.logit_kd import dense_binary_kl
 from mmkd.mixers import MixUp, PatchMix
 from mmkd.utils import ConfigError
 
@@ -174,3 +175,27 @@ def test_one_prior_in_each_cell():
         )
     ]
     assert losses[0] == losses[1] > 0
+
+
+@pytest.mark.parametrize('tau', [1.0, 2.0])
+@pytest.mark.parametrize('shape', [(7, 3), (1, 1), (5, 1)])
+def test_binary_kl_equals_loops(shape, tau):
+    student, teacher = random(*shape), random(*shape, seed=1)
+    total = weights = 0.0
+    for s_row, t_row in zip(student.tolist(), teacher.tolist()):
+        weight = max(naive.sigmoid(t) for t in t_row)
+        divergence = sum(
+            naive.binary_kl(naive.sigmoid(t / tau), naive.sigmoid(s / tau))
+            for s, t in zip(s_row, t_row)
+        )
+        total += weight * divergence
+        weights += weight
+    loss = dense_binary_kl(student, teacher, tau)
+    assert float(loss) == pytest.approx(tau**2 * total / weights, rel=1e-6)
+    assert float(dense_binary_kl(teacher, teacher, tau)) == pytest.approx(0, abs=1e-12)
+
+
+def test_binary_kl_is_finite_for_extreme_scores():
+    student, teacher = torch.tensor([[200.0, -200.0]]), torch.tensor([[-200.0, 200.0]])
+    assert dense_binary_kl(student, teacher).isfinite()
+    assert dense_binary_kl(student, torch.full((1, 2), -1e4)).isfinite()

@@ -15,8 +15,8 @@ from support.tiny_models import losses_of, make_student
 from support.views import built, random
 from test_checkpoint import Stop, everything, without_luck
 
-from mmkd.functional import conditional_mutual_information
 from mmkd.methods import MCMI
+from mmkd.methods.mcmi import conditional_mutual_information
 from mmkd.models.first_step import FirstStep
 from mmkd.utils import ConfigError
 
@@ -168,10 +168,10 @@ def test_an_untrained_model_is_noticed(warnings_of):
     method = model.distiller.methods['mcmi']
     method.counts.fill_(1)
     method.centroids.copy_(torch.eye(CLASSES))
-    method.report()
+    method._report()
     assert not warnings_of
     method.centroids.copy_(torch.eye(CLASSES).roll(1, 0))
-    method.report()
+    method._report()
     assert 'load_from' in warnings_of[0]
 
 

@@ -13,9 +13,10 @@ from support.tiny_models import make_student, model_config, preprocessed, teache
 from support.views import built, mixed_view, random
 from torch import nn
 
-from mmkd.functional import unit_std
+from mmkd.functional import kl_divergence
 from mmkd.methods import MixKD
 from mmkd.methods.classification import class_labels
+from mmkd.methods.mix_kd import unit_std
 from mmkd.mixers import PatchMix, View
 from mmkd.utils import ConfigError
 
@@ -191,3 +192,42 @@ def test_a_student_without_a_class_loss_is_refused():
     rows = [random(2, 4)]
     with pytest.raises(ConfigError, match=r'head\.loss_module'):
         MixKD(**TAPS).build(nn.Sequential(), rows, rows, {})
+
+
+@pytest.mark.parametrize('classes', [2, 3, 11])
+def test_unit_std_equals_loops(classes):
+    logits = 3 * random(5, classes)
+    for row, rescaled in zip(logits.tolist(), unit_std(logits).tolist()):
+        assert rescaled == pytest.approx(naive_logits.unit_std(row), rel=1e-9)
+    assert torch.autograd.gradcheck(unit_std, logits.requires_grad_())
+
+
+def test_gradients_flow_through_the_deviation():
+    """The scale of the logits cannot change the loss, so the gradient is orthogonal to them.
+
+    With a detached deviation it would not be.
+    """
+    student, teacher = (3 * random(5, 5, seed=i) for i in (0, 1))
+    student.requires_grad_()
+    loss = kl_divergence(unit_std(student), unit_std(teacher).softmax(1))
+    (gradient,) = torch.autograd.grad(loss, student)
+    assert gradient.any()
+    torch.testing.assert_close((gradient * student).sum(1), torch.zeros(5, dtype=torch.double))
+    detached = student / student.std(1, keepdim=True).detach()
+    loss = kl_divergence(detached, unit_std(teacher).softmax(1))
+    (other,) = torch.autograd.grad(loss, student)
+    assert ((other * student).sum(1).abs() > 1e-3).any()
+
+
+def test_two_classes_teach_nothing_once_rescaled():
+    student = random(4, 2).requires_grad_()
+    gap = unit_std(student)[:, 0] - unit_std(student)[:, 1]
+    torch.testing.assert_close(gap.abs(), torch.full((4,), 2**0.5, dtype=torch.double))
+    (gradient,) = torch.autograd.grad(gap.sum(), student)
+    assert gradient.abs().max() < 1e-12
+
+
+def test_unit_std_of_equal_logits_is_finite():
+    logits = torch.zeros(2, 3).requires_grad_()
+    unit_std(logits).square().sum().backward()
+    assert logits.grad.isfinite().all()

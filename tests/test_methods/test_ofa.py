@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmcv.cnn import DepthwiseSeparableConvModule
+from mmcv.cnn.bricks.transformer import PatchMerging
 from support import naive
 from support.labels import class_view
 from support.tiny_models import make_student, preprocessed, teacher_config
@@ -14,7 +16,7 @@ from support.views import built, mixed_view, random
 from torch import nn
 
 from mmkd.methods import OFA
-from mmkd.models.branches import ConvBranch, TokenBranch
+from mmkd.methods.ofa import ConvBranch, TokenBranch, adaptive_target_loss
 from mmkd.utils import ConfigError
 
 TAPS = dict(logits='head.fc', stages=[f'backbone.layer{i}' for i in (1, 2, 3, 4)])
@@ -128,7 +130,7 @@ def test_steps_of_a_student(mixer, dtype, tmp_path):
     [
         (dict(student='head.fc'), 'student'),
         (dict(student=dict(logits='head.fc', stages=[])), 'student'),
-        (dict(student=dict(TAPS, logits='backbone')), 'student'),
+        (dict(student=dict(TAPS, logits='backbone')), 'student.logits'),
         (dict(student=dict(TAPS, stages='head.fc')), 'student.stages'),
         (dict(teacher='backbone'), 'teacher'),
         (dict(eps=0.5), 'eps'),
@@ -150,3 +152,78 @@ def test_a_teacher_of_other_classes_is_refused():
     student = dict(logits=[random(2, 3)], stages=[random(2, 4, 8, 8)])
     with pytest.raises(ConfigError, match='same classes'):
         made(student, [random(2, 4)])
+
+
+@pytest.mark.parametrize('eps', [1.0, 1.5, 3.0])
+@pytest.mark.parametrize('classes', [2, 6])
+def test_adaptive_target_loss(classes, eps):
+    logits, teacher = random(4, classes), random(4, classes, seed=1)
+    labels = torch.tensor([0, 1, classes - 1, 0])
+    expected = 0.0
+    for own, other, label in zip(logits.tolist(), teacher.tolist(), labels.tolist()):
+        student_probs, teacher_probs = naive.softmax(own), naive.softmax(other)
+        for k in range(classes):
+            right = 1.0 if k == label else 0.0
+            weight = (teacher_probs[k] + right) ** eps - right
+            expected -= weight * math.log(student_probs[k]) / 4
+    probs = teacher.softmax(1)
+    found = adaptive_target_loss(logits, probs, labels, eps)
+    assert float(found) == pytest.approx(expected, rel=1e-9)
+    assert torch.autograd.gradcheck(
+        lambda x: adaptive_target_loss(x, probs, labels, eps), logits.requires_grad_()
+    )
+
+
+def test_eps_of_one_is_the_cross_entropy_with_the_teacher_whatever_the_label():
+    logits, probs = random(3, 4), random(3, 4, seed=1).softmax(1)
+    losses = [adaptive_target_loss(logits, probs, torch.tensor(y)) for y in ([0, 1, 2], [3, 3, 3])]
+    torch.testing.assert_close(losses[0], losses[1])
+    own = logits.softmax(1)
+    entropy = -(own * own.log()).sum(1).mean()
+    torch.testing.assert_close(adaptive_target_loss(logits, own, torch.zeros(3).long()), entropy)
+
+
+def count(branch: nn.Module, kind: type) -> int:
+    return sum(isinstance(module, kind) for module in branch.modules())
+
+
+@pytest.mark.parametrize('stages', [0, 1, 3])
+def test_a_map_is_halved_once_for_every_stage_that_follows(stages):
+    branch = ConvBranch(4, 24, stages, 5)
+    assert count(branch, DepthwiseSeparableConvModule) == stages
+    x = torch.randn(2, 4, 16, 12)
+    reduced = branch.reduce(x)
+    assert reduced.shape == (2, 24, -(-16 // 2**stages), -(-12 // 2**stages))
+    assert branch(x).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ('side', 'extra', 'merges'), [(14, 1, 1), (14, 0, 1), (7, 1, 0), (4, 0, 0), (28, 2, 2)]
+)
+def test_tokens_are_merged_to_a_grid_of_seven(side, extra, merges):
+    branch = TokenBranch(side**2 + extra, 8, 8, 2, 3)
+    assert count(branch, PatchMerging) == merges
+    assert count(branch, nn.TransformerEncoderLayer) == 2
+    lengths = []
+    branch.blocks.register_forward_pre_hook(lambda module, args: lengths.append(args[0].shape[1]))
+    assert branch(torch.randn(2, side**2 + extra, 8)).shape == (2, 3)
+    assert lengths == [(side // 2**merges) ** 2 + extra]
+
+
+@pytest.mark.parametrize('extra', [0, 1])
+def test_the_class_token_or_the_mean_is_classified(extra):
+    branch = TokenBranch(9 + extra, 8, 8, 1, 3)
+    branch.blocks = nn.Sequential()
+    x = torch.randn(2, 9 + extra, 8)
+    read = x[:, 0] if extra else x.mean(1)
+    torch.testing.assert_close(branch(x), branch.classify(read))
+
+
+def test_stages_of_another_width():
+    """As in a Swin, whose early stages are narrow; a class token could not follow."""
+    assert TokenBranch(16, 4, 8, 1, 3)(torch.randn(2, 16, 4)).shape == (2, 3)
+    assert TokenBranch(196, 4, 8, 1, 3)(torch.randn(2, 196, 4)).shape == (2, 3)
+    with pytest.raises(ValueError, match='17 tokens'):
+        TokenBranch(17, 4, 8, 1, 3)
+    with pytest.raises(ValueError, match='15 tokens'):
+        TokenBranch(15, 8, 8, 1, 3)

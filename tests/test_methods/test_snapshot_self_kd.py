@@ -11,7 +11,8 @@ from support.runs import run_config, train
 from support.tiny_models import TASKS, make_student, preprocessed
 
 from mmkd.datasets.shapes_scene import CLASSES
-from mmkd.functional import class_rows, dense_binary_kl, kl_divergence
+from mmkd.functional import class_rows, kl_divergence
+from mmkd.methods.logit_kd import dense_binary_kl
 from mmkd.utils import ConfigError
 
 TAPS = dict(det='bbox_head.retina_cls', seg='decode_head.conv_seg', cls='head.fc')

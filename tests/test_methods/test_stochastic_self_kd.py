@@ -10,8 +10,8 @@ from support.tiny_models import make_student, model_config, preprocessed, teache
 from support.views import mixed_view, plain_view, random
 from torch import nn
 
-from mmkd.functional import student_guided_target
 from mmkd.methods import StochasticSelfKD
+from mmkd.methods.stochastic_self_kd import student_guided_target
 from mmkd.taps import Tap
 from mmkd.utils import ConfigError
 
@@ -106,7 +106,7 @@ def test_bad_arguments(arguments):
     with pytest.raises(ConfigError, match=next(iter(arguments))):
         StochasticSelfKD('a', 'b', **arguments)
     with pytest.raises(ConfigError, match='student'):
-        StochasticSelfKD(['a', 'b'], 'b')
+        StochasticSelfKD(['a', 'b'], 'b').build(nn.Module(), [random(2, 3)] * 2, [random(2, 3)], {})
 
 
 def dropping(width: int = 4) -> dict:

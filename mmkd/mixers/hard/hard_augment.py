@@ -11,7 +11,7 @@ from mmengine.dist import all_reduce, get_rank
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
-from mmkd.functional.logits import disagreement
+from mmkd.functional import softmax_kl
 from mmkd.mixers.base import Mixer
 from mmkd.mixers.hard.affine import move_map
 from mmkd.mixers.hard.augmentors import Augmented, Augmentor
@@ -23,6 +23,21 @@ from mmkd.utils.side_learner import SideLearner
 from mmkd.view import Part, View
 
 ADAM = dict(type='Adam', lr=1e-3)
+
+
+def disagreement(student_logits: Tensor, teacher_logits: Tensor, tau: float) -> Tensor:
+    """Mean of ``τ² KL(teacher || student)``, with gradients to both sides.
+
+    Args:
+        student_logits: Logits (N, K) or (N, K, H, W).
+        teacher_logits: The same of the teacher.
+        tau: Temperature τ.
+
+    Returns:
+        Scalar; 0 where the student equals the teacher.
+    """
+    log_teacher = F.log_softmax(teacher_logits / tau, dim=1)
+    return softmax_kl(student_logits / tau, log_teacher, 1, is_log=True).mean() * tau**2
 
 
 @MODELS.register_module()
@@ -120,7 +135,7 @@ class HardAugment(Mixer):
         ):
             augmented = self.learner(inputs.float(), generator)
             own, other = self.logits(student, augmented.images, data_samples)
-            apart = disagreement(own, other, self.tau).mean()
+            apart = disagreement(own, other, self.tau)
             if learning:
                 gain = apart
                 if self.confidence:

@@ -12,10 +12,12 @@ from mmengine.runner import Runner
 from support.naive import affine_transform
 from support.runs import run_config, train
 from support.tiny_models import LOGITS, losses_of, make_student, preprocessed, teacher_config
+from support.views import random
 
-from mmkd.functional import disagreement
+from mmkd.functional import kl_divergence
 from mmkd.mixers import MixUp
 from mmkd.mixers.hard.affine import affine_matrix, affine_warp
+from mmkd.mixers.hard.hard_augment import disagreement
 from mmkd.models import distilled
 from mmkd.utils import ConfigError, step_generator
 
@@ -423,3 +425,20 @@ def test_other_mixers_learn_nothing(tmp_path):
     mixer = MixUp()
     assert mixer.learn(None, torch.zeros(2, 3, 4, 4), None) is None and mixer.monitored == {}
     assert step_generator(0, 0, 1).initial_seed() != step_generator(0, 0, 0).initial_seed()
+
+
+@pytest.mark.parametrize('shape', [(3, 2), (3, 5), (2, 4, 3, 2)])
+def test_disagreement_is_the_mean_divergence(shape):
+    student, teacher = (random(*shape, seed=i) for i in (0, 1))
+    expected = kl_divergence(student, (teacher / 3.0).softmax(1), 3.0)
+    torch.testing.assert_close(disagreement(student, teacher, 3.0), expected, rtol=0, atol=1e-9)
+    assert not disagreement(teacher, teacher, 1.0)
+    pair = student.requires_grad_(), teacher.requires_grad_()
+    assert torch.autograd.gradcheck(lambda s, t: disagreement(s, t, 3.0), pair)
+
+
+def test_disagreement_with_a_certain_teacher_has_a_finite_gradient():
+    """Through probabilities it would be 0 / 0 where the softmax underflows."""
+    teacher = torch.tensor([[1000.0, 0.0, -1000.0]], requires_grad=True)
+    disagreement(torch.zeros(1, 3), teacher, 1.0).backward()
+    assert teacher.grad.isfinite().all()

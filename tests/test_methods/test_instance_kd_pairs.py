@@ -9,13 +9,8 @@ import torch
 from support import naive
 from support.views import random
 
-from mmkd.functional import (
-    box_means,
-    class_means,
-    label_error,
-    log_distributions,
-    pair_divergence,
-)
+from mmkd.functional import region_means
+from mmkd.methods.instance_kd import box_means, label_error, log_distributions, pair_divergence
 
 
 @pytest.mark.parametrize('activation', ['softmax', 'sigmoid'])
@@ -82,17 +77,17 @@ def test_label_error_equals_loops(classes):
             assert value == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
-def test_class_means_equal_loops():
+def test_means_of_classes_equal_loops():
     probs = random(2, 3, 4, 5).softmax(1)
     labels = torch.randint(0, 2, (2, 4, 5), generator=torch.Generator().manual_seed(0))
     labels[0, 0] = 255
     labels[1] = 255  # an image without any class
     labels[0, 3, 3] = -1
-    means, shown = class_means(probs, labels)
+    means, counts = region_means(probs, labels, 3)
     for n in range(2):
         for c in range(3):
             pixels = [(y, x) for y in range(4) for x in range(5) if labels[n, y, x] == c]
-            assert bool(shown[n, c]) == bool(pixels)
+            assert int(counts[n, c]) == len(pixels)
             for k in range(3):
                 values = [float(probs[n, k, y, x]) for y, x in pixels]
                 expected = sum(values) / max(len(values), 1)

@@ -9,7 +9,7 @@ import torch
 from support import naive
 from support.views import random
 
-from mmkd.functional import class_sums, conditional_mutual_information
+from mmkd.methods.mcmi import class_sums, conditional_mutual_information
 
 SIZES = [(6, 2), (7, 5), (1, 3)]
 
