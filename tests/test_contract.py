@@ -216,7 +216,10 @@ def test_every_validated_argument_is_refused_by_its_key(case, folder, monkeypatc
     make(copy.deepcopy(node), 'x')
     monkeypatch.undo()
     for name, valid in seen.items():
-        assert name in arguments_of(cls), f'{name} is a key of the error and no argument'
+        known = {a for base in cls.__mro__[:-1] for a in arguments_of(base)}
+        assert name in known, f'{name} is a key of the error and no argument'
+        if name not in arguments_of(cls):  # fixed by a subclass
+            continue
         wrong = [v for v in (-1, 0, 1.5, True, float('nan'), 'nonsense') if not valid(v)]
         assert wrong, f'{name}: every value is accepted'
         for value in wrong:

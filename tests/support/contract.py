@@ -435,7 +435,7 @@ BAD: dict[str, Sequence[tuple[dict[str, Any], str]]] = {
         (dict(points=0), 'points'),
         (dict(teacher='head.fc'), 'teacher'),
         (dict(student=None), 'student'),
-        (dict(student=dict(a='head.fc')), 'student'),
+        (dict(student=dict(a='bbox_head.retina_cls')), 'student'),
         (dict(weight=-1), 'weight'),
     ],
     'LD': [
@@ -469,7 +469,7 @@ BAD: dict[str, Sequence[tuple[dict[str, Any], str]]] = {
     'OFA': [
         (dict(student='head.fc'), 'student'),
         (dict(student=dict(logits='head.fc', stages=[])), 'student'),
-        (dict(student=dict(STAGES, logits='backbone')), 'student'),
+        (dict(student=dict(STAGES, logits='backbone')), 'student.logits'),
         (dict(student=dict(STAGES, stages='head.fc')), 'student.stages'),
         (dict(teacher='backbone'), 'teacher'),
         (dict(eps=0.5), 'eps'),
