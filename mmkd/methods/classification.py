@@ -78,11 +78,12 @@ def check_tap(tensors: Tensors, key: str, what: str, *ndims: int, channels: int 
     Raises:
         ConfigError: It yields something else, or there are several taps.
     """
-    named = isinstance(tensors, dict)
-    shapes = sorted(tensors) if named else [tuple(t.shape) for t in tensors]
-    if named or len(shapes) != 1 or len(shapes[0]) not in ndims or shapes[0][1] < channels:
-        raise ConfigError(key, f'must be a tap of {what}, got {shapes}')
-    return tensors[0]  # type: ignore[index]
+    found = tensors if isinstance(tensors, list) else []
+    shapes = [tuple(t.shape) for t in found]
+    if len(shapes) != 1 or len(shapes[0]) not in ndims or shapes[0][1] < channels:
+        got = shapes or ('a dict of taps' if tensors else 'none')
+        raise ConfigError(key, f'must be a tap of {what}, got {got}')
+    return found[0]
 
 
 def check_logits(student: Tensors, key: str = 'student') -> int:
