@@ -22,7 +22,7 @@ help:
 	@echo 'make test                           run all tests'
 	@echo 'make unit                           run the tests that take seconds'
 	@echo 'make coverage                       the same tests, and the share of lines that they run'
-	@echo 'make check                          ruff, mypy and codespell'
+	@echo 'make check                          ruff, mypy, the layers of imports and codespell'
 	@echo 'make format                         let ruff format the code and order the imports'
 	@echo 'make setup                          only create or complete the environment in .venv'
 	@echo 'make clean                          remove caches and build files; .venv and results stay'
@@ -54,6 +54,7 @@ check:
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy mmkd
+	$(PY) -c 'from importlinter.cli import lint_imports; raise SystemExit(lint_imports())'
 	$(PY) -m codespell_lib
 
 format:

@@ -13,7 +13,7 @@ from mmkd.mixers.patch_swap_dense import common_cells, draw_object_pairs, swap_o
 from mmkd.mixers.patches import Patches
 from mmkd.mixers.samples import no_labels
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, fraction, step_generator
+from mmkd.utils import ConfigError, fraction, single_labels, step_generator
 from mmkd.view import Pairs, Part, View
 
 SAMPLER = 'mmkd.SameClassPairBatchSampler'
@@ -191,12 +191,12 @@ def check_classes(samples: Any, batch: int) -> None:
             'PatchSwap needs hard labels; remove what makes them soft (the batch augmentations of '
             'the data preprocessor, another mixer)',
         )
-    if any(sample.gt_label.numel() != 1 for sample in samples):
+    labels = single_labels(samples)
+    if labels is None:
         raise ConfigError(
             'train_dataloader.dataset',
             'PatchSwap pairs images of one class, which multi-label data do not have',
         )
-    labels = torch.cat([sample.gt_label.reshape(1) for sample in samples])
     pairs = batch // 2
     if batch % 2 or not torch.equal(labels[:pairs], labels[pairs:]):
         raise ConfigError(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmkd.mixers.patches import Patches
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, box_tensor
 
 IGNORE = 255  # label of pixels that count nowhere
 BINS = 256  # label maps are read as uint8
@@ -99,12 +99,12 @@ def objects_of(
             '',
             'PatchSwap supports boxes, not instance masks: a swapped cell would invalidate them',
         )
-    boxes = tensor_of(instances.bboxes)
+    boxes = box_tensor(instances.bboxes).detach().float().cpu()
     if boxes.shape[-1] != 4:
         raise ConfigError('', 'only axis-aligned boxes can be swapped')
     ignored = []
     if 'ignored_instances' in sample and 'bboxes' in sample.ignored_instances:
-        ignored = tensor_of(sample.ignored_instances.bboxes).tolist()
+        ignored = box_tensor(sample.ignored_instances.bboxes).tolist()
     height, width = sample.metainfo.get('img_shape', size)[:2]
     inner = torch.stack(
         [
@@ -161,11 +161,6 @@ def swap_objects(
             mixed[target.image, :, y1:y2, x1:x2] = torch.where(pixels, content, here)
             swapped[target.image, 0, y1:y2, x1:x2] = pixels
     return mixed, swapped
-
-
-def tensor_of(boxes: Any) -> Tensor:
-    """Return boxes as a CPU tensor (B, 4)."""
-    return (boxes if isinstance(boxes, Tensor) else boxes.tensor).detach().float().cpu()
 
 
 def common_cells(

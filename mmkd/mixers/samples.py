@@ -15,7 +15,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
 from mmkd.functional import clip_to_visible
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, box_tensor
 from mmkd.view import Part
 
 
@@ -143,7 +143,7 @@ def see_instances(
 ) -> tuple[InstanceData, Tensor]:
     """Return the instances of one source as a mixed image shows them, and their visible shares."""
     boxes = instances.bboxes
-    tensor = boxes if isinstance(boxes, Tensor) else boxes.tensor
+    tensor = box_tensor(boxes)
     if tensor.shape[-1] != 4:
         raise ConfigError('', 'only axis-aligned boxes can be mixed')
     if not regional:  # MixUp: everything is visible, as strongly as its image

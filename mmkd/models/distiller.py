@@ -20,7 +20,7 @@ from mmkd.models.step import Step
 from mmkd.models.teacher import KEY, build_teachers, unknown_teacher
 from mmkd.registry import build
 from mmkd.taps import Tap, TapReader, as_fp32, probe_batch, run_probe
-from mmkd.utils import ConfigError, config_key, progress
+from mmkd.utils import ConfigError, config_key, count_classes, progress
 from mmkd.view import View
 
 # Takes the record of a step, before any loss is computed, and the active methods.
@@ -93,7 +93,6 @@ class Distiller(nn.Module):
     def _check_mixer(self, student: nn.Module) -> None:
         """Check that the mixer fits the student's head and every method."""
         for name, method in self.methods.items():
-            kind = type(method).__name__
             if method.mixers == 'none' and self.mixer is not None:
                 raise ConfigError(
                     f'{KEY}.mixer',
@@ -103,19 +102,18 @@ class Distiller(nn.Module):
             if method.mixers == 'pairs' and not (self.mixer is not None and self.mixer.pairs):
                 raise ConfigError(
                     f'{KEY}.mixer',
-                    f"{kind} compares the members of pairs; use dict(type='mmkd.PatchSwap', …), "
+                    f"method {name!r} compares the members of pairs; use dict(type='mmkd.PatchSwap', …), "
                     'with prob=0 to leave the images as they are',
                 )
         if self.mixer is None:
             return
-        head = getattr(student, 'head', None)
-        if self.mixer.soft_labels and getattr(head, 'cal_acc', False):
+        if self.mixer.soft_labels and getattr(getattr(student, 'head', None), 'cal_acc', False):
             raise ConfigError(
                 'model.head.cal_acc',
                 'this mixer gives soft labels, for which mmpretrain cannot compute the training '
                 'accuracy: set it to False',
             )
-        self.mixer.num_classes = self.mixer.num_classes or getattr(head, 'num_classes', None)
+        self.mixer.num_classes = self.mixer.num_classes or count_classes(student)
 
     def _build_methods(self, student: nn.Module) -> None:
         """Resolve all taps, run a small batch through them and build the methods."""
