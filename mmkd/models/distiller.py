@@ -102,8 +102,8 @@ class Distiller(nn.Module):
             if method.mixers == 'pairs' and not (self.mixer is not None and self.mixer.pairs):
                 raise ConfigError(
                     f'{KEY}.mixer',
-                    f"method {name!r} compares the members of pairs; use dict(type='mmkd.PatchSwap', …), "
-                    'with prob=0 to leave the images as they are',
+                    f'method {name!r} compares the members of pairs; use dict('
+                    "type='mmkd.PatchSwap', …), with prob=0 to leave the images as they are",
                 )
         if self.mixer is None:
             return
