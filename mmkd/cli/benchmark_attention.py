@@ -29,6 +29,7 @@ from mmkd.utils.errors import ConfigError
 from mmkd.view import View
 
 Size = tuple[int, int]
+DIFFERENCES = ('loss_difference', 'student_gradient_difference', 'weights_gradient_difference')
 
 
 def parse_args() -> Namespace:
@@ -118,12 +119,10 @@ def step(method: ACAM, student: Tensor, teacher: Tensor) -> Tensor:
 def measure(
     size: Size, channels: int, batch: int, factors: list[int], rounds: int, device: str
 ) -> list[dict[str, Any]]:
-    """Measure every form on random maps of one size.
+    """Measure every form on random maps of one size and return a row for each.
 
-    Returns:
-        One row for each form: bytes kept for the backward pass, growth of the peak memory (of an
-        accelerator, else None), median time, and the largest difference from the naive form of the
-        loss and of the gradients, each tensor's relative to its largest entry.
+    Differences are the largest ones from the naive form, each tensor's relative to its largest
+    entry. Only an accelerator has a growth of the peak memory.
     """
     generator = torch.Generator().manual_seed(0)
     teacher, student = (smooth_map(batch, channels, size, generator).to(device) for _ in range(2))
@@ -138,14 +137,12 @@ def measure(
         peak = None if before is None else torch.cuda.max_memory_allocated() - before
         results = [loss.detach(), *gradients]
         reference = reference or results
-        differences = [
+        loss_off, student_off, *weights_off = [
             float((a - b).abs().max() / b.abs().max()) for a, b in zip(results, reference)
-        ]  # of the loss, of the student's gradient, of those of the weights
-        rows[name] = dict(
-            height=size[0], width=size[1], form=name, saved_bytes=kept, peak_bytes=peak,
-            loss_difference=differences[0], student_gradient_difference=differences[1],
-            weights_gradient_difference=max(differences[2:]),
-        )  # fmt: skip
+        ]
+        differences = dict(zip(DIFFERENCES, (loss_off, student_off, max(weights_off))))
+        about = dict(height=size[0], width=size[1], form=name, saved_bytes=kept, peak_bytes=peak)
+        rows[name] = {**about, **differences}
         del loss, gradients, results
     runs = {name: partial(train, method, student, teacher) for name, method in forms.items()}
     times = time_in_turns(runs, rounds)
@@ -167,7 +164,7 @@ def reset_peak(device: str) -> int | None:
     return torch.cuda.memory_allocated()
 
 
-def show(rows: list[dict[str, Any]], title: str, console: Console | None = None) -> None:
+def show(rows: list[dict[str, Any]], title: str) -> None:
     """Print the rows as one table."""
     table = Table(title=title, title_justify='left')
     columns = ['map', 'form', 'kept for backward', 'of naive', 'peak growth', 'time']
@@ -179,11 +176,8 @@ def show(rows: list[dict[str, Any]], title: str, console: Console | None = None)
         size = (row['height'], row['width'])
         ratio = row['saved_bytes'] / naive[size]['saved_bytes']
         peak = '–' if row['peak_bytes'] is None else f'{row["peak_bytes"] / MIB:.0f} MiB'
-        table.add_row(
-            f'{size[0]}×{size[1]}', row['form'], f'{row["saved_bytes"] / MIB:.1f} MiB',
-            f'1/{1 / ratio:.1f}', peak, f'{row["seconds"]:.3f} s',
-            f'{row["loss_difference"]:.0e}', f'{row["student_gradient_difference"]:.0e}',
-            f'{row["weights_gradient_difference"]:.0e}',
-            end_section=row['form'] == rows[-1]['form'],
-        )  # fmt: skip
-    (console or Console(width=120)).print(table)
+        cells = [f'{size[0]}×{size[1]}', row['form'], f'{row["saved_bytes"] / MIB:.1f} MiB']
+        cells += [f'1/{1 / ratio:.1f}', peak, f'{row["seconds"]:.3f} s']
+        cells += [f'{row[key]:.0e}' for key in DIFFERENCES]
+        table.add_row(*cells, end_section=row['form'] == rows[-1]['form'])
+    Console(width=120).print(table)

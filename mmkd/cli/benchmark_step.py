@@ -69,12 +69,7 @@ def main() -> None:
 
 
 def find_runs(configs: Sequence[str], options: Mapping[str, Any] | None = None) -> Iterator[Run]:
-    """Yield every distillation step to measure.
-
-    Args:
-        configs: Distillation configs, or studies (``.yml``), whose rows with distillation are
-            measured.
-        options: Overrides of every config. Defaults to None.
+    """Yield the distillation configs to measure, and the rows of studies that distill.
 
     Raises:
         ConfigError: A config has no distillation.
@@ -97,15 +92,7 @@ def find_runs(configs: Sequence[str], options: Mapping[str, Any] | None = None) 
 
 @dataclass
 class Candidate:
-    """A step that is measured: of a plain student, a teacher, or a distilled student.
-
-    Args:
-        name: Name in the table.
-        step: The step.
-        places: The functions that make up its parts. Defaults to [].
-        model: The model whose graph is measured; None for a teacher.
-        seconds: Wall time of every measured step.
-    """
+    """A step that is measured: of a plain student, a teacher (no model), or a distilled student."""
 
     name: str
     step: Callable[[], Any]
@@ -141,22 +128,12 @@ class Candidate:
 
 
 def benchmark(
-    runs: Sequence[Run], setting: Setting, repeat: int = 15, warmup: int = 3, memory: bool = True
+    runs: Sequence[Run], setting: Setting, repeat: int, warmup: int, memory: bool
 ) -> list[dict[str, Any]]:
-    """Measure distillation steps.
+    """Measure distillation steps and return a row for each candidate.
 
     The plain student is measured beside every few distilled ones, in the same rounds, and each of
-    them is compared to the plain step of its own round.
-
-    Args:
-        runs: The distillation configs.
-        setting: Device, size and so on.
-        repeat: Measured steps. Defaults to 15.
-        warmup: Steps before the first measured one. Defaults to 3.
-        memory: Whether to measure the peak memory, each in a process of its own. Defaults to True.
-
-    Returns:
-        One row for each candidate; docs/performance.md explains its entries.
+    them is compared to the plain step of its own round. docs/performance.md explains the entries.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -254,7 +231,7 @@ def describe_teachers(distiller: Distiller) -> dict[str, Any]:
     )
 
 
-def print_rows(rows: list[dict[str, Any]], console: Console | None = None) -> None:
+def print_rows(rows: list[dict[str, Any]]) -> None:
     """Print the rows of :func:`benchmark` as a table."""
     table = Table(title='Distillation tax', title_justify='left')
     table.add_column('step', no_wrap=True)
@@ -262,15 +239,9 @@ def print_rows(rows: list[dict[str, Any]], console: Console | None = None) -> No
     for column in (*columns, *(f'{p} s' for p in PARTS)):
         table.add_column(column, justify='right')
     for row in rows:
-        allowed = row.get('allowed')
-        table.add_row(
-            row['name'],
-            f'{row["seconds"]:.4f}',
-            f'{100 * row["spread"]:.0f}',
-            f'{row["tax"]:.2f}',
-            f'{row["tax_spread"]:.2f}',
-            '' if allowed is None else f'{allowed:.2f}',
-            *('' if row[m] is None else f'{row[m]:.0f}' for m in ('saved_mib', 'peak_mib')),
-            *(f'{row["parts"][p]:.4f}' if p in row['parts'] else '' for p in PARTS),
-        )
-    (console or Console(width=180)).print(table)
+        numbers = [(row['seconds'], 4), (100 * row['spread'], 0)]
+        numbers += [(row.get(key), 2) for key in ('tax', 'tax_spread', 'allowed')]
+        numbers += [(row[key], 0) for key in ('saved_mib', 'peak_mib')]
+        numbers += [(row['parts'].get(part), 4) for part in PARTS]
+        table.add_row(row['name'], *('' if n is None else f'{n:.{d}f}' for n, d in numbers))
+    Console(width=180).print(table)

@@ -48,7 +48,7 @@ def parts_of_step(distiller: Distiller | None, optimizer: Any) -> list[Place]:
     if distiller is None:
         return places
     places += [(mmkd.models.distiller, 'as_fp32', 'taps'), (TapReader, '_take', 'taps')]
-    places += [(mmkd.models.teacher, 'detached', 'taps'), (Teacher, '__call__', 'teacher')]
+    places += [(mmkd.models.teacher, 'as_fp32', 'taps'), (Teacher, '__call__', 'teacher')]
     for method in distiller.methods.values():
         places += [(method, name, 'methods') for name in ('prepare', 'compute')]
     if distiller.mixer is not None:
@@ -60,13 +60,9 @@ def parts_of_step(distiller: Distiller | None, optimizer: Any) -> list[Place]:
 class Setting:
     """Conditions under which a step is measured.
 
-    Args:
-        device: ``'cpu'`` or ``'cuda'``. Defaults to ``'cpu'``.
-        size: Height and width of the images. Defaults to (320, 320).
-        batch_size: Images N per step. Defaults to 2.
-        amp: Whether the student trains under autocast. Defaults to False.
-        iteration: Training iteration of every step. Defaults to None: the first one in which all
-            methods have their full weight.
+    ``size`` is the images' height and width, ``batch_size`` their number, and ``amp`` is autocast
+    for the student. The ``iteration`` defaults to the first one in which all methods have their
+    full weight.
     """
 
     device: str = 'cpu'
@@ -81,10 +77,6 @@ class Bench:
 
     Teachers (and tokens of MasKD) get random weights: neither checkpoints nor data are needed, and
     the cost is the same. A mixer mixes every batch, whatever its probability.
-
-    Args:
-        run: The config.
-        setting: Conditions under which it is measured.
     """
 
     def __init__(self, run: Run, setting: Setting) -> None:
@@ -221,11 +213,6 @@ def peak_memory(run: Run, setting: Setting, distilled: bool) -> float | None:
 
     On CUDA it is the memory that torch has allocated, on a CPU the resident set of the whole
     process (Python and its packages too, about half a GiB), which is measured on Linux only.
-
-    Args:
-        run: The config.
-        setting: Conditions under which it is measured.
-        distilled: Whether to measure the distilled student, or the plain one.
     """
     before = {name: os.environ.get(name) for name in MALLOC}
     os.environ.update(MALLOC)  # is read when a process starts

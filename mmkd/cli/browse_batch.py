@@ -16,13 +16,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner, set_random_seed
 
-from mmkd.cli.common import (
-    CONFIG,
-    distill_config,
-    load_config,
-    make_parser,
-    read_training_checkpoint,
-)
+from mmkd.cli.common import distill_config, load_config, make_parser, read_training_checkpoint
 from mmkd.cli.drawing import Palette, class_legend, draw_borders, draw_sample, format_sources
 from mmkd.engine.hooks.distill_hook import ENTRY
 from mmkd.mixers import Mixer, View
@@ -38,7 +32,7 @@ COLUMNS = 4
 
 def parse_args() -> Namespace:
     """Return the command line."""
-    parser = make_parser(__doc__, CONFIG)
+    parser = make_parser(__doc__, config=True)
     parser.add_argument('--out', type=Path, required=True, help='folder for the pictures')
     parser.add_argument('--batches', type=int, default=2, help='Defaults to 2')
     parser.add_argument('--images', type=int, default=8, help='images of a batch. Defaults to 8')
@@ -65,18 +59,7 @@ def browse_batches(
     seed: int = 0,
     checkpoint: Path | None = None,
 ) -> list[Path]:
-    """Write one picture for each of the first training batches.
-
-    Args:
-        cfg: A distillation config, or a plain one.
-        out: Folder for the pictures.
-        batches: How many batches. Defaults to 2.
-        images: How many images of a batch at most. Defaults to 8.
-        seed: Seed of augmentation, order and mixing. Defaults to 0.
-        checkpoint: Checkpoint of a run of the config, for a mixer that learns. Defaults to None.
-
-    Returns:
-        Paths of the pictures.
+    """Write one picture for each of the first training batches and return their paths.
 
     Raises:
         ConfigError: The config has no training data, the mixer does not support them, or the

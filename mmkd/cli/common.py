@@ -23,27 +23,18 @@ from mmkd.utils.student_config import is_distilled
 
 # Top-level config key: whether load_from, resume and pretrained weights may hold more than weights.
 TRUST = 'trusted_checkpoints'
-CONFIG = 'path of a config, or a name such as mmkd::pskd/retinanet_r101_r50_coco.py'
 
 
-def make_parser(description: str | None, config: str = '') -> ArgumentParser:
-    """Return a parser.
-
-    Args:
-        description: Docstring of the tool's module.
-        config: Help text of the argument ``config``; with it, the parser also takes the flags that
-            every OpenMMLab tool has. Defaults to ``''``, neither.
-    """
+def make_parser(description: str | None, config: bool = False) -> ArgumentParser:
+    """Return a parser; one with a ``config`` also has the flags of every OpenMMLab tool."""
     parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
     if config:
-        parser.add_argument('config', help=config)
-        add_config_options(parser)
         parser.add_argument(
-            '--launcher',
-            choices=['none', 'pytorch', 'slurm', 'mpi'],
-            default='none',
-            help='job launcher',
+            'config', help='path, or a name such as mmkd::pskd/retinanet_r101_r50_coco.py'
         )
+        add_config_options(parser)
+        launchers = ['none', 'pytorch', 'slurm', 'mpi']
+        parser.add_argument('--launcher', choices=launchers, default='none', help='job launcher')
         # torch.distributed.launch passes the rank as a flag, torchrun in the environment.
         parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     return parser
@@ -65,7 +56,7 @@ def config_path(name: str, key: str = 'config') -> str:
     Args:
         name: The path itself, or ``<package>::<path below configs/>`` of mmkd, mmdet, mmseg or
             mmpretrain.
-        key: What names the config, for error messages. Defaults to ``'config'``.
+        key: Key or argument with the name, for error messages. Defaults to ``'config'``.
 
     Raises:
         ConfigError: The package has no such config; the nearest names are listed.
@@ -89,12 +80,7 @@ def config_path(name: str, key: str = 'config') -> str:
 
 
 def read_config(name: str, options: Mapping[str, Any] | None = None, key: str = 'config') -> Config:
-    """Read a config (or a YAML file) and override entries of it.
-
-    Args:
-        name: See :func:`config_path`.
-        options: Overrides, as of ``--cfg-options``. Defaults to None.
-        key: What names the config, for error messages. Defaults to ``'config'``.
+    """Read a config or a YAML file, see :func:`config_path`, and override entries of it.
 
     Raises:
         ConfigError: The file does not exist or cannot be parsed.
@@ -110,13 +96,7 @@ def read_config(name: str, options: Mapping[str, Any] | None = None, key: str = 
 
 @dataclass(frozen=True)
 class Run:
-    """A config with overrides, by a name for tables.
-
-    Args:
-        name: The name.
-        config: Path of the config.
-        options: Overrides, as of ``--cfg-options``. Defaults to {}.
-    """
+    """A config with overrides, as of ``--cfg-options``, and its name in tables."""
 
     name: str
     config: str

@@ -6,7 +6,6 @@ own visualizers write text in pixels of the image, and 32-pixel images have no r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,11 +22,7 @@ BORDER = '#ffffff'
 
 
 class Palette:
-    """Names and colors of the classes of a data set.
-
-    Args:
-        metainfo: The ``metainfo`` of a data set, ideally with ``classes`` and ``palette``.
-    """
+    """Names and colors of the classes of a data set, from its ``metainfo``."""
 
     def __init__(self, metainfo: Any) -> None:
         self.classes = list(metainfo.get('classes') or ())
@@ -61,15 +56,14 @@ def draw_sample(
         axes: Axes to draw in.
         image: uint8 RGB, (H, W, 3).
         sample: A data sample of mmdet, mmseg or mmpretrain. None draws the image alone.
-        palette: Names and colors of the classes.
+        palette: Palette of the data set.
         side: ``'gt'`` for the labels, ``'pred'`` for the predictions. Defaults to ``'gt'``.
         score: Predicted boxes with a smaller score are omitted, and so are those that overlap a
             box of any class with a greater one. Defaults to 0.3.
     """
     axes.imshow(image, interpolation='nearest')
-    axes.set(
-        xticks=[], yticks=[], xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5)
-    )
+    height, width = image.shape[:2]
+    axes.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     if sample is None:
         return
     if f'{side}_sem_seg' in sample:
@@ -97,7 +91,7 @@ def most_confident(boxes: Tensor, scores: Tensor, iou: float = 0.5) -> Tensor:
         iou: Smallest IoU of an overlap. Defaults to 0.5.
 
     Returns:
-        Indices, ascending in score, so that the most confident is drawn last, (M,).
+        Indices (M,), ascending in score, so that the most confident box is drawn last.
     """
     from mmcv.ops import nms
 
@@ -116,12 +110,8 @@ def draw_instances(axes: Axes, instances: Any, palette: Palette, ignored: bool =
     height = axes.get_ylim()[0]
     for i, (x1, y1, x2, y2) in enumerate(boxes):
         color: Any = '#bbbbbb' if ignored else palette.color(labels[i])
-        style = '--' if ignored else '-'
-        axes.add_patch(
-            Rectangle(
-                (x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, ec=color, lw=1.5, ls=style
-            )
-        )
+        line = dict(ec=color, lw=1.5, ls='--' if ignored else '-')
+        axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, **line))
         text = 'ignored' if ignored else palette.name(labels[i])
         if 'scores' in instances:
             text += f' {float(instances.scores[i]):.2f}'
@@ -168,13 +158,7 @@ def draw_class(axes: Axes, sample: Any, palette: Palette, side: str) -> None:
 
 
 def draw_borders(axes: Axes, view: View, index: int) -> None:
-    """Draw the borders between the parts of one mixed image, for any mixer.
-
-    Args:
-        axes: Axes of the image.
-        view: The view of the batch. Without regions (MixUp) there are no borders.
-        index: Number of the image in the batch.
-    """
+    """Draw the borders between the parts of one mixed image; without regions there are none."""
     from matplotlib.collections import LineCollection
 
     if view.parts and view.regional:
@@ -196,10 +180,7 @@ def format_sources(view: View, index: int) -> str:
     """Return a text with the sources of one mixed image."""
     if view.hard is not None and not (view.parts and view.shares()[1][index] > 0):
         return 'augmented' if bool(view.hard[index]) else 'not augmented'
-    if not view.parts and view.pairs is None:
-        return 'not mixed'
-    if not view.parts:
-        assert view.pairs is not None
+    if not view.parts and view.pairs is not None:
         return f'{float(view.pairs.swapped[index].float().mean()):.0%} from objects of other images'
     shares: dict[int, float] = {}
     for part, share in zip(view.parts, view.shares()):
@@ -209,17 +190,12 @@ def format_sources(view: View, index: int) -> str:
     return ' + '.join(shown) if len(shown) > 1 else 'not mixed'
 
 
-def class_legend(figure: Any, palette: Palette, used: Sequence[int] | None = None) -> None:
+def class_legend(figure: Any, palette: Palette) -> None:
     """Add a legend with the colors of the classes below a figure."""
     from matplotlib.patches import Patch
 
-    labels = range(len(palette.classes)) if used is None else used
-    handles = [
-        Patch(color=palette.color(i), label=palette.name(i))
-        for i in labels
-        if palette.name(i) != 'background'
-    ]
-    if handles:
-        figure.legend(
-            handles=handles, loc='outside lower center', ncols=min(len(handles), 8), fontsize=8
-        )
+    names = [(i, name) for i, name in enumerate(palette.classes) if name != 'background']
+    if names:
+        handles = [Patch(color=palette.color(i), label=name) for i, name in names]
+        place = dict(loc='outside lower center', ncols=min(len(names), 8), fontsize=8)
+        figure.legend(handles=handles, **place)

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from mmkd.cli.common import CONFIG, distill_config, load_config, make_parser
+from mmkd.cli.common import distill_config, load_config, make_parser
 from mmkd.models.teacher import teacher_configs
 from mmkd.taps import flatten, probe_batch
 from mmkd.utils.errors import ConfigError
@@ -30,7 +30,7 @@ from mmkd.utils.student_config import plain_config
 
 def parse_args() -> Namespace:
     """Return the command line."""
-    parser = make_parser(__doc__, CONFIG)
+    parser = make_parser(__doc__, config=True)
     parser.add_argument('--filter', help='list the module paths that match this regular expression')
     parser.add_argument('--depth', type=int, help='list paths of at most this many parts')
     parser.add_argument(
@@ -58,13 +58,6 @@ def list_taps(
 ) -> None:
     """Print, for the student and every teacher, module paths with calls and output shapes.
 
-    Args:
-        cfg: A distillation config, or a plain one, whose only model is listed.
-        pattern: Regular expression that a path must contain. Defaults to None, all.
-        depth: Largest number of parts of a path. Defaults to None, no limit.
-        size: Height and width of the images. Defaults to None, the config's ``probe_size``.
-        console: Console to print to. Defaults to None, the terminal.
-
     Raises:
         ConfigError: A config or the pattern is invalid, or the images are too small for a model.
     """
@@ -78,10 +71,8 @@ def list_taps(
     distill = distill_config(cfg)
     size = size or tuple(distill.get('probe_size', (128, 128)))
     for name, model in build_models(cfg, distill):
-        table = Table(
-            title=f'{name}: {type(model).__name__}, images of {size[0]}×{size[1]}',
-            title_justify='left',
-        )
+        title = f'{name}: {type(model).__name__}, images of {size[0]}×{size[1]}'
+        table = Table(title=title, title_justify='left')
         table.add_column('module', no_wrap=True)
         table.add_column('type', no_wrap=True)
         table.add_column('calls', justify='right')

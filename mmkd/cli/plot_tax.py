@@ -100,11 +100,7 @@ def format_setting(rows: list[Row]) -> str:
 def fill_page(page: Path) -> list[str]:
     """Write the tables into a page, between ``<!-- steps: FILE -->`` and ``<!-- end -->``.
 
-    Args:
-        page: The page; the files are relative to it.
-
-    Returns:
-        The missing files; their tables stay as they are.
+    The files are relative to the page. Those that are missing are returned; their tables stay.
     """
     missing = []
 
@@ -121,13 +117,7 @@ def fill_page(page: Path) -> list[str]:
 
 
 def plot_tax(rows: list[Row], axis: str, out: Path) -> None:
-    """Plot the tax of the distilled steps, one line each.
-
-    Args:
-        rows: Rows of the benchmark.
-        axis: ``'size'``, ``'batch'`` or ``'teacher'``; for the last, all rows are one line.
-        out: File for the plot.
-    """
+    """Plot the tax of the distilled steps, one line each; along ``'teacher'`` all are one line."""
     from matplotlib.figure import Figure
 
     label, value = AXES[axis]

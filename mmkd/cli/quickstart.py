@@ -13,8 +13,8 @@ import shutil
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -64,25 +64,16 @@ def main() -> None:
     root = args.work_dir / args.task
     root.mkdir(parents=True, exist_ok=True)
     try:
-        with quiet(root / 'log.txt') as console:
-            compare(args, config, root, console)
+        # What libraries print goes to the log.
+        with open(root / 'log.txt', 'w') as log, redirect_stdout(log), redirect_stderr(log):
+            compare(args, config, root, Console(file=sys.__stdout__))
     except KeyboardInterrupt:
         print('interrupted; the same command skips the finished runs', file=sys.stderr)
         sys.exit(130)
 
 
 def compare(args: Namespace, config: str, root: Path, console: Console) -> None:
-    """Train the models and report the results on the test split.
-
-    Args:
-        args: The command line.
-        config: Path of the distillation config.
-        root: Folder for the results.
-        console: Console to print to; everything else that is printed goes to a log.
-
-    Raises:
-        ConfigError: A run failed.
-    """
+    """Train the models and report the results on the test split."""
     started = time.monotonic()
     data = prepare_data(console)
     label = Path(config).stem if args.method.endswith('.py') else Path(args.method).name
@@ -109,11 +100,7 @@ def compare(args: Namespace, config: str, root: Path, console: Console) -> None:
 
 
 def distillation_config(method: str, task: str) -> str:
-    """Return the path of the distillation config of a method for the generated data.
-
-    Args:
-        method: Folder of ``configs/``, or a config.
-        task: ``'det'``, ``'seg'`` or ``'cls'``.
+    """Return the path of a method's config for the generated data, or of the config named instead.
 
     Raises:
         ConfigError: There is none, or several.
@@ -138,11 +125,7 @@ def distillation_config(method: str, task: str) -> str:
 
 
 def prepare_data(console: Console) -> dict[str, Any]:
-    """Generate the data unless they exist, and return their settings.
-
-    Raises:
-        ConfigError: The folder holds other files.
-    """
+    """Generate the data unless they exist, and return their settings."""
     marker = Path(DATA) / MARKER
     settings = ShapesSettings()
     if marker.is_file():
@@ -162,14 +145,7 @@ def prepare_data(console: Console) -> dict[str, Any]:
 
 
 def train(run: Run, folder: Path, data: Mapping[str, Any], console: Console) -> dict[str, Any]:
-    """Train and evaluate, unless that is finished with the same settings.
-
-    Returns:
-        The result, see :func:`~mmkd.cli.stages.run_once`.
-
-    Raises:
-        ConfigError: The run failed.
-    """
+    """Train and evaluate, unless that is finished with the same settings, and return the result."""
     settings: list[Any] = [run.read().pretty_text, data, mmkd.__version__]
     if teacher := run.options.get('model.distill.teacher.checkpoint'):
         settings.append(Path(teacher).stat().st_mtime_ns)
@@ -191,22 +167,3 @@ def train(run: Run, folder: Path, data: Mapping[str, Any], console: Console) -> 
         return run_once(task, folder, test=True, hooks=hooks, descriptors=(screen,))
     finally:
         os.close(screen)
-
-
-@contextmanager
-def quiet(log: Path) -> Iterator[Console]:
-    """Redirect all output to a file; yield a console that still reaches the terminal."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
-    with open(log, 'w') as stream, os.fdopen(os.dup(1), 'w') as screen:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-        try:
-            yield Console(file=screen)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for descriptor, original in enumerate(saved, 1):
-                os.dup2(original, descriptor)
-                os.close(original)

@@ -59,7 +59,7 @@ def report(
         results: Their results, see :func:`~mmkd.cli.stages.run_once`.
         seed: Seed of all runs.
         seconds: Time of the whole quickstart.
-        console: Console to print to.
+        console: The terminal.
     """
     titles = {name: name for name in runs}
     titles[method] = f'student + {TITLES.get(method, method)}'
@@ -118,12 +118,9 @@ def difference(task: str, method: str, results: Results) -> float:
 
 
 def read_losses(work_dir: Path) -> tuple[list[int], dict[str, list[float]]]:
-    """Return the iterations and the losses that a run logged.
+    """Return the iterations and the losses in the newest log of a run.
 
     Losses of the task are summed as ``'task'``, distillation losses keep their names.
-
-    Args:
-        work_dir: Work directory of the run; the newest log in it is read.
     """
     files = sorted(work_dir.glob('*/vis_data/scalars.json'))
     iterations: list[int] = []
@@ -148,12 +145,7 @@ def read_losses(work_dir: Path) -> tuple[list[int], dict[str, list[float]]]:
 
 
 def plot_losses(runs: Mapping[str, Path], out: Path) -> None:
-    """Plot the task's losses of several runs, and the distillation losses beside them.
-
-    Args:
-        runs: Work directories by the runs' names.
-        out: File for the plot.
-    """
+    """Plot the task's losses of several runs, and the distillation losses beside them."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.8), layout='constrained')
@@ -181,13 +173,12 @@ def plot_losses(runs: Mapping[str, Path], out: Path) -> None:
 
 
 def plot_predictions(models: Mapping[str, tuple[Config, str]], out: Path, images: int = 4) -> None:
-    """Draw test images with their labels and the predictions of each model.
+    """Draw images, evenly spread over the test data, with labels and predictions of each model.
 
     Args:
-        models: Plain config and checkpoint of each model by name. The data are those of the last
-            one.
+        models: Plain config and checkpoint by name; the data are those of the last one.
         out: File for the picture.
-        images: Number of images, evenly spread over the test data. Defaults to 4.
+        images: Number of images. Defaults to 4.
     """
     from matplotlib.figure import Figure
 

@@ -52,9 +52,8 @@ def read_stages(entries: Sequence[Any], folder: Path | None = None) -> list[Stag
 
     Args:
         entries: A dict of :class:`Stage`'s arguments each, or a config. The ``name`` defaults to
-            that of the config's file, the ``work_dir`` to
-            ``work_dirs/<folder of the config>/<name of the config>`` and the ``checkpoint`` to
-            ``<work_dir>/<name>.pth``.
+            that of the config's file, the ``work_dir`` to ``work_dirs/<folder>/<name>`` of the
+            config and the ``checkpoint`` to ``<work_dir>/<name>.pth``.
         folder: Parent of the work directories instead, each with the name of its stage.
 
     Raises:
@@ -86,15 +85,12 @@ def read_stages(entries: Sequence[Any], folder: Path | None = None) -> list[Stag
 def run_stages(
     stages: Sequence[Stage], train: Train, known: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Run the unfinished stages in order.
+    """Run the unfinished stages in order and return all checkpoints by name.
 
     Args:
         stages: The stages.
         train: Trains one.
-        known: Paths of more checkpoints by name, for ``$name`` in options. Defaults to None.
-
-    Returns:
-        Path of the checkpoint of every stage by name, those of ``known`` included.
+        known: More checkpoints by name, for ``$name`` in options. Defaults to None.
 
     Raises:
         ConfigError: Options refer to a stage that is not an earlier one, or a finished stage had
@@ -108,7 +104,12 @@ def run_stages(
         if stage.checkpoint.exists():
             read_finished(record, task)
         else:
-            keep(train(stage.config, options, stage.work_dir), stage.checkpoint)
+            kept = train(stage.config, options, stage.work_dir)
+            if kept.resolve() != stage.checkpoint.resolve():
+                stage.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+                part = stage.checkpoint.with_name(stage.checkpoint.name + '.part')
+                shutil.copyfile(kept, part)
+                os.replace(part, stage.checkpoint)  # an interrupted copy leaves no checkpoint
             record.write_text(json.dumps(task, indent=1) + '\n')
         made[stage.name] = str(stage.checkpoint)
     return made
@@ -117,15 +118,12 @@ def run_stages(
 def read_finished(
     record: Path, task: Mapping[str, Any], needed: Iterable[str] = ()
 ) -> dict[str, Any] | None:
-    """Return the record of a run if it is finished.
+    """Return the record of a run if it is finished, else None.
 
     Args:
         record: JSON file that is written when a run ends. One without ``config`` fits every task.
-        task: Entries that the record must equal, ``config`` and ``options`` first of all.
-        needed: More entries that the record of a finished run has. Defaults to ().
-
-    Returns:
-        The record; None if the file does not exist or an entry is missing.
+        task: ``config``, ``options`` and more that must equal those of the record.
+        needed: Entries that the record of a finished run has. Defaults to ().
 
     Raises:
         ConfigError: The run was made from another task.
@@ -144,16 +142,6 @@ def read_finished(
                     'checkpoint, or choose another work_dir',
                 )
     return found if all(name in found for name in needed) else None
-
-
-def keep(file: Path, target: Path) -> None:
-    """Copy a checkpoint; an interrupted copy leaves no target."""
-    if file.resolve() == target.resolve():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + '.part')
-    shutil.copyfile(file, part)
-    os.replace(part, target)
 
 
 def fill_in(options: Mapping[str, Any], made: Mapping[str, str], key: str) -> dict[str, Any]:
@@ -191,7 +179,7 @@ def run_once(
         work_dir: Work directory.
         test: Also evaluate the test split. Defaults to False.
         threads: Threads of the process. Defaults to None, the environment's.
-        hooks: Overrides of the config that make no other run. Defaults to None.
+        hooks: Overrides of the config that do not distinguish runs. Defaults to None.
         descriptors: File descriptors that the process inherits. Defaults to ().
 
     Returns:

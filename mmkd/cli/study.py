@@ -125,12 +125,7 @@ def run_rows(
 ) -> None:
     """Run rows with every seed, several at a time.
 
-    Args:
-        rows: The rows.
-        options: Options of all rows.
-        made: Checkpoints of the shared stages by name.
-        root: Folder of the study.
-        args: The command line.
+    ``made`` holds the checkpoints of the shared stages, ``root`` is the folder of the study.
     """
     threads = threads_per_run(max(args.jobs, 2))
 

@@ -9,12 +9,11 @@ from argparse import Namespace
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.evaluator import DumpResults
 from mmengine.model import is_model_wrapper
-from mmengine.registry import RUNNERS
+from mmengine.registry import METRICS, RUNNERS
 from mmengine.runner import Runner
 
-from mmkd.cli.common import CONFIG, TRUST, load_config, make_parser
+from mmkd.cli.common import TRUST, load_config, make_parser
 from mmkd.utils.errors import ConfigError
 from mmkd.utils.loading import load_strictly
 from mmkd.utils.student_config import plain_config
@@ -22,7 +21,7 @@ from mmkd.utils.student_config import plain_config
 
 def parse_args() -> Namespace:
     """Return the command line."""
-    parser = make_parser(__doc__, CONFIG)
+    parser = make_parser(__doc__, config=True)
     parser.add_argument('checkpoint', help='path or URL of a checkpoint')
     parser.add_argument('--work-dir', help='folder for the log and the metrics')
     parser.add_argument('--out', '--dump', help='write the predictions to this .pkl file')
@@ -54,35 +53,20 @@ def main() -> None:
 
 def dump_predictions(runner: Any, path: str) -> None:
     """Make a test write its predictions to a .pkl file, masks compressed for detectors."""
-    metric: DumpResults
-    if runner.cfg.get('default_scope') == 'mmdet':
-        from mmdet.evaluation import DumpDetResults
-
-        metric = DumpDetResults(out_file_path=path)
-    else:
-        metric = DumpResults(out_file_path=path)
-    runner.test_evaluator.metrics.append(metric)
+    kind = 'mmdet.DumpDetResults' if runner.cfg.get('default_scope') == 'mmdet' else 'DumpResults'
+    runner.test_evaluator.metrics.append(METRICS.build(dict(type=kind, out_file_path=path)))
 
 
-def draw_predictions(
-    cfg: Config, folder: str | None, show: bool = False, wait_time: float = 2
-) -> None:
-    """Turn on the config's visualization hook, whose arguments differ between packages.
-
-    Args:
-        cfg: Config of the test; it is changed.
-        folder: Folder for the pictures. None for a window only.
-        show: Show them in a window. Defaults to False.
-        wait_time: Seconds that the window shows a picture. Defaults to 2.
+def draw_predictions(cfg: Config, folder: str | None, show: bool, wait_time: float) -> None:
+    """Turn on, in place, the config's visualization hook; its arguments differ by package.
 
     Raises:
         ConfigError: The config has no such hook.
     """
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook is None:
-        raise ConfigError(
-            'default_hooks.visualization', 'is missing, so predictions cannot be drawn'
-        )
+        key = 'default_hooks.visualization'
+        raise ConfigError(key, 'is missing, so predictions cannot be drawn')
     scope = cfg.get('default_scope')
     hook.update(enable=True, interval=1) if scope == 'mmpretrain' else hook.update(draw=True)
     if show:

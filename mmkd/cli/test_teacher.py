@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from mmkd.cli.common import CONFIG, distill_config, load_config, make_parser
+from mmkd.cli.common import distill_config, load_config, make_parser
 from mmkd.models.teacher import teacher_configs
 from mmkd.utils.errors import ConfigError, did_you_mean
 from mmkd.utils.student_config import plain_config
@@ -22,7 +22,7 @@ from mmkd.utils.student_config import plain_config
 
 def parse_args() -> Namespace:
     """Return the command line."""
-    parser = make_parser(__doc__, CONFIG)
+    parser = make_parser(__doc__, config=True)
     parser.add_argument('--work-dir', help='folder for the log')
     parser.add_argument('--split', choices=['test', 'val'], default='test', help='Defaults to test')
     parser.add_argument('--teacher', help='name of the teacher, if the config has several')
@@ -43,11 +43,6 @@ def main() -> None:
 
 def teacher_run_config(cfg: Config, split: str = 'test', name: str | None = None) -> Config:
     """Return the config of a test run of a distillation config's teacher.
-
-    Args:
-        cfg: The distillation config.
-        split: ``'test'`` or ``'val'``. Defaults to ``'test'``.
-        name: Name of the teacher, if there are several. Defaults to None.
 
     Raises:
         ConfigError: There is no such teacher or split.

@@ -22,12 +22,8 @@ def time_in_turns(
 ) -> dict[str, list[float]]:
     """Return the seconds of every call, device included.
 
-    Each round calls every function once, so that other load of the machine affects all alike.
-
-    Args:
-        functions: The functions by name.
-        rounds: Calls of each that are timed.
-        warmup: Calls before. Defaults to 0.
+    Each round calls every function once, so that other load of the machine affects all alike. The
+    ``warmup`` calls of each function before the first round do not count.
     """
     console = Console(stderr=True)
     for function in track(functions.values(), 'warm-up', console=console, transient=True):
@@ -100,9 +96,10 @@ def clocks(places: Iterable[Place]) -> Iterator[dict[str, float]]:
 
     places = list(places)
     before = [vars(owner).get(name) for owner, name, _ in places]  # None: the class has it
+    clocked = [timed(getattr(owner, name), part) for owner, name, part in places]
     try:
-        for owner, name, part in places:
-            setattr(owner, name, timed(getattr(owner, name), part))
+        for function, (owner, name, _) in zip(clocked, places):
+            setattr(owner, name, function)
         yield spent
     finally:
         for function, (owner, name, _) in zip(before, places):

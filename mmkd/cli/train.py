@@ -16,7 +16,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmkd.cli.common import CONFIG, load_config, make_parser
+from mmkd.cli.common import load_config, make_parser
 from mmkd.engine import SafeCheckpointHook
 from mmkd.engine.data_check import EMPTY
 from mmkd.engine.resume import shield_workers
@@ -29,7 +29,7 @@ SHARDED = ('FSDPStrategy', 'DeepSpeedStrategy', 'ColossalAIStrategy')
 
 def parse_args() -> Namespace:
     """Return the command line."""
-    parser = make_parser(__doc__, CONFIG)
+    parser = make_parser(__doc__, config=True)
     parser.add_argument('--work-dir', help='folder for logs and checkpoints')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument(

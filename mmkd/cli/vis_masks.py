@@ -16,13 +16,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from mmkd.cli.common import (
-    CONFIG,
-    distill_config,
-    load_config,
-    make_parser,
-    read_training_checkpoint,
-)
+from mmkd.cli.common import distill_config, load_config, make_parser, read_training_checkpoint
 from mmkd.engine.hooks.distill_hook import ENTRY
 from mmkd.engine.visualization import Observer, draw_sheet
 from mmkd.utils.errors import ConfigError
@@ -31,7 +25,7 @@ from mmkd.utils.loading import without_pretrained
 
 def parse_args() -> Namespace:
     """Return the command line."""
-    parser = make_parser(__doc__, CONFIG)
+    parser = make_parser(__doc__, config=True)
     parser.add_argument('checkpoint', type=Path, help='checkpoint of its training')
     parser.add_argument('images', type=Path, nargs='+', help='image files')
     parser.add_argument('--out', type=Path, required=True, help='folder for the pictures')
@@ -50,17 +44,7 @@ def main() -> None:
 def vis_masks(
     cfg: Config, checkpoint: Path, images: Sequence[Path], out: Path, device: str = 'cpu'
 ) -> list[Path]:
-    """Write one picture for each image and each method with masks or maps.
-
-    Args:
-        cfg: A distillation config.
-        checkpoint: A checkpoint of its training.
-        images: Image files.
-        out: Folder for the pictures.
-        device: Device of the models. Defaults to ``'cpu'``.
-
-    Returns:
-        Paths of the pictures.
+    """Write one picture for each image and each method with masks or maps; return their paths.
 
     Raises:
         ConfigError: Config, checkpoint and images do not fit, or no method has masks or maps.
