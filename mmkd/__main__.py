@@ -11,6 +11,8 @@ def main() -> None:
     """Run the tool that the command line names."""
     tool, *arguments = sys.argv[1:] or ['']
     if tool in cli.TOOLS:
+        if '' not in sys.path and str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, '')  # modules of the current folder, as with python -m
         sys.argv = [f'mmkd {tool}', *arguments]  # the name in messages of argparse
         cli.run(tool)
         return

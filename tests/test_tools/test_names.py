@@ -71,6 +71,15 @@ def test_the_command_runs_a_tool(monkeypatch, capsys):
     assert capsys.readouterr().out.startswith('usage: mmkd train ')
 
 
+def test_the_command_finds_modules_of_the_current_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', [entry for entry in sys.path if entry])
+    monkeypatch.setattr(sys, 'argv', ['mmkd', 'train', 'config.py'])
+    monkeypatch.setattr(cli, 'run', lambda tool: sys.path[0])
+    command.main()
+    assert sys.path[0] == '' and sys.path.count('') == 1
+
+
 def test_paths_and_names():
     assert config_path('my_config.py') == 'my_config.py'
     assert Path(config_path(STUDENT)).samefile(CONFIGS / 'students/resnet_r18-w8_shapes-cls.py')
