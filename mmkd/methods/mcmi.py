@@ -70,7 +70,7 @@ class MCMI(Method):
     ``L = CE(z, y) - λ CMI``, ``CMI = mean_i KL(p_i || q_{y_i})``, with ``p = softmax(z)`` and the
     centroids ``q_c``, the mean of p over the training images of class c. λ is the method's weight,
     the cross-entropy is the loss of the model's own head. The model that is trained is the
-    teacher-to-be, and its checkpoint a plain one that any method can distil.
+    teacher-to-be, and its checkpoint a plain one that any method can distill.
 
     The centroids are estimated before the first epoch, in one pass over the training data with its
     augmentation, in training mode and without a gradient; the statistics of BatchNorm do not
