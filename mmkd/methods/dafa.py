@@ -51,7 +51,7 @@ class Draws:
         self.applied = torch.rand(batch, policies, 2, generator=generator)
         self._seed = int(torch.randint(2**62, (), generator=generator))
 
-    def of(self, level: int, slot: int, name: str, like: Tensor) -> Tensor:
+    def numbers(self, level: int, slot: int, name: str, like: Tensor) -> Tensor:
         """Return an operation's numbers for the maps (N, C, H, W) of a level."""
         place = (level * 2 + slot) * len(OPERATIONS) + list(OPERATIONS).index(name)
         generator = torch.Generator(like.device).manual_seed(self._seed + place)
@@ -81,7 +81,7 @@ class Policy(nn.Module):
     def forward(self, maps: Sequence[Tensor], draws: Draws) -> list[Tensor]:
         """Return all sub-policies' maps, mixed by a relaxed choice: ``Σ_i c_i sub_i(F)``.
 
-        One sub-policy's maps are kept at a time; they are computed again for the gradient.
+        One sub-policy's maps are kept at a time; they are recomputed for the gradient.
         """
         where = maps[0]
         choice = relaxed_choice(self.logits, draws.choice.to(where), self.tau)  # (N, S)
@@ -90,9 +90,9 @@ class Policy(nn.Module):
         for level, x in enumerate(maps):
             total = torch.zeros_like(x)
             for index, pair in enumerate(self.pairs):
-                numbers = [draws.of(level, slot, name, x) for slot, name in enumerate(pair)]
+                numbers = [draws.numbers(level, slot, name, x) for slot, name in enumerate(pair)]
                 total = total + checkpoint(
-                    share_of,
+                    weighted_augmentation,
                     x,
                     choice[:, index],
                     pair,
@@ -100,13 +100,13 @@ class Policy(nn.Module):
                     applied[:, index],
                     numbers,
                     use_reentrant=False,
-                    preserve_rng_state=False,  # nothing draws
+                    preserve_rng_state=False,  # nothing is random
                 )
             mixed.append(total)
         return mixed
 
     @torch.no_grad()
-    def sampled(
+    def sample(
         self, maps: Sequence[Tensor], draws: Draws, host: Mapping[str, Tensor]
     ) -> list[Tensor]:
         """Return the maps after one sub-policy for each image, drawn exactly.
@@ -131,7 +131,7 @@ class Policy(nn.Module):
                 operation = OPERATIONS[pair[slot]]
                 strength = self.magnitude[index, slot] * operation.cap
                 for level, x in enumerate(result):
-                    numbers = draws.of(level, slot, pair[slot], x)[rows]
+                    numbers = draws.numbers(level, slot, pair[slot], x)[rows]
                     x[rows] = operation.apply(x[rows], strength, numbers)
         return result
 
@@ -140,7 +140,7 @@ class Policy(nn.Module):
         return (self.logits.softmax(0)[:, None] * self.probability * self.magnitude).sum() / 2
 
 
-def share_of(
+def weighted_augmentation(
     x: Tensor,
     choice: Tensor,
     pair: Sequence[str],
@@ -243,7 +243,7 @@ class DAFA(Refinement):
         if not self._host:
             self._host = {name: value.cpu() for name, value in policy.state_dict().items()}
         self.monitored['policy_strength'] = policy.strength().detach()
-        return policy.sampled(teacher, draws, self._host)
+        return policy.sample(teacher, draws, self._host)
 
     def learn(
         self, method: Method, student: list[Tensor], teacher: list[Tensor], view: View, draws: Draws

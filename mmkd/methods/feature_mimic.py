@@ -27,7 +27,7 @@ class FeatureMimic(Method):
     Args:
         student: Tap of L maps (N, C_student, H, W).
         teacher: Tap of L maps (N, C_teacher, H, W).
-        normalize: Standardise every channel over N, H and W on both sides, which removes the
+        normalize: Standardize every channel over N, H and W on both sides, which removes the
             difference in scale. Defaults to False.
         interior_only: Leave out the locations within this distance, in locations, of a patch border
             of a mixed image: the teacher's receptive field covers other content there than the

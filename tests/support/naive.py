@@ -182,7 +182,7 @@ def divergence(target: Sequence[float], estimate: Sequence[float]) -> float:
 
 
 def bilinear(image: Tensor, x: float, y: float, padding: str) -> Tensor:
-    """Read an image (C, H, W) at a place in pixels, pixel centres at whole numbers."""
+    """Read an image (C, H, W) at a place in pixels, pixel centers at whole numbers."""
     _, height, width = image.shape
     if padding == 'border':
         x, y = min(max(x, 0), width - 1), min(max(y, 0), height - 1)
@@ -198,7 +198,7 @@ def bilinear(image: Tensor, x: float, y: float, padding: str) -> Tensor:
 def affine_transform(
     image: Tensor, dx: float, dy: float, angle: float, scale: float, padding: str
 ) -> Tensor:
-    """Put every pixel where it came from: turn back, scale back, shift back, about the centre."""
+    """Put every pixel where it came from: turn back, scale back, shift back, about the center."""
     _, height, width = image.shape
     cx, cy = (width - 1) / 2, (height - 1) / 2
     out = torch.zeros_like(image)

@@ -85,7 +85,7 @@ def test_standardize_computes_in_fp32(dtype):
     assert result.dtype == torch.float32 and result.isfinite().all()
 
 
-def test_half_the_distance_of_standardised_maps_is_one_minus_their_correlation():
+def test_half_the_distance_of_standardized_maps_is_one_minus_their_correlation():
     a, b = random(2, 3, 6, 6), random(2, 3, 6, 6, seed=1)
     correlations = [
         float(torch.corrcoef(torch.stack([a[:, k].flatten(), b[:, k].flatten()]))[0, 1])

@@ -16,7 +16,7 @@ from mmkd.utils import ConfigError
 
 
 def attention(x, p):
-    """Return the rows of the normalised attention, cell by cell."""
+    """Return the rows of the normalized attention, cell by cell."""
     rows = []
     for i in range(x.shape[0]):
         cells = [

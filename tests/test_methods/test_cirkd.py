@@ -44,7 +44,7 @@ def unit(x):
 
 
 def test_terms():
-    """Their weights, and what they are compared to, from the queues as they were left."""
+    """Their weights, and samples of the queues as the step leaves them."""
     method = maker(batch_weight=2.0, pixel_weight=3.0, region_weight=5.0)
     losses, labels, teacher = step(method)
     assert list(losses) == ['batch', 'pixel', 'region']

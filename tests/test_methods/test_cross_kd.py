@@ -190,7 +190,7 @@ def test_equals_loops(family, start):
 
 
 def test_distances_in_strides():
-    """FCOS with normalised distances, which the cross head may cut off at zero."""
+    """FCOS with normalized distances, which the cross head may cut off at zero."""
     student, teacher = (detector_of('fcos', 8, seed=i, norm_on_bbox=True) for i in (0, 1))
     features = pyramid(8), pyramid(8, seed=1)
     method, *sides = wired('fcos', student, teacher, features)
@@ -233,7 +233,7 @@ def test_gradients_pass_through_the_teacher_and_leave_it_alone():
 
 @pytest.mark.parametrize('family', PREFIXES)
 def test_images_without_objects(family):
-    """The teacher still says something; only what is normalised by objects could explode."""
+    """The teacher still has predictions; only terms normalized by objects could explode."""
     student, teacher = detector_of(family), detector_of(family, seed=1)
     method, *sides = wired(family, student, teacher, (pyramid(8), pyramid(8, seed=1)))
     losses = method.compute(*sides, view_of([det_samples()[1]] * 2))

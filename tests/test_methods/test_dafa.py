@@ -71,7 +71,7 @@ def test_relaxed_mixture_equals_loops_and_so_do_its_gradients():
         for n in range(4):
             total = torch.zeros_like(x[:1])
             for i, pair in enumerate(made.pairs):
-                numbers = [draws.of(level, k, o, x)[n : n + 1] for k, o in enumerate(pair)]
+                numbers = [draws.numbers(level, k, o, x)[n : n + 1] for k, o in enumerate(pair)]
                 sub = augment(x[n : n + 1], pair, made.magnitude[i], b[n : n + 1, i], numbers)
                 total = total + c[n, i] * sub
             images.append(total)
@@ -92,16 +92,16 @@ def test_a_cold_mixture_is_what_the_student_sees():
     for iteration in range(4):
         at(iteration)
         draws = Draws(4, len(made.pairs), 'key')
-        sampled = made.sampled(teacher, draws, made.state_dict())
+        sampled = made.sample(teacher, draws, made.state_dict())
         for a, e in zip(sampled, made(teacher, draws), strict=True):
             torch.testing.assert_close(a, e, rtol=1e-9, atol=1e-9)
         assert not any(x.requires_grad for x in sampled)
         seen.append(sampled[0])
     assert not torch.equal(seen[0], seen[1])
     at(0)  # the draws depend on the iteration, and on nothing that comes before
-    again = made.sampled(teacher, Draws(4, len(made.pairs), 'key'), made.state_dict())
+    again = made.sample(teacher, Draws(4, len(made.pairs), 'key'), made.state_dict())
     assert torch.equal(again[0], seen[0])
-    other = made.sampled(teacher, Draws(4, len(made.pairs), 'other key'), made.state_dict())
+    other = made.sample(teacher, Draws(4, len(made.pairs), 'other key'), made.state_dict())
     assert not torch.equal(other[0], seen[0])
 
 
@@ -110,7 +110,7 @@ def test_images_draw_by_the_learnt_probabilities():
     with torch.no_grad():
         made.logits[1] = 2.0  # gain and blur
     x = random(20000, 1, 1, 2).float()
-    (result,) = made.sampled([x], Draws(len(x), 3, 'key'), made.state_dict())
+    (result,) = made.sample([x], Draws(len(x), 3, 'key'), made.state_dict())
     unchanged = (result == x).flatten(1).all(1).float().mean()
     assert float(unchanged) == pytest.approx(0.75**2, abs=0.02)
     # Blurring alone makes the two cells more alike and keeps their sum.
@@ -150,7 +150,7 @@ def test_a_step_descends_the_methods_loss_and_the_prior():
         torch.testing.assert_close(value.detach(), before[name] - 0.1 * gradient)
         assert gradient.any() and value.grad is None
     # The student's gradient is that of the loss on what was drawn with the new values.
-    augmented = learner.module.sampled(teacher, draws, learner.module.state_dict())
+    augmented = learner.module.sample(teacher, draws, learner.module.state_dict())
     twins = [x.detach().requires_grad_() for x in student]
     method.method(twins, augmented, plain_view(4))['cwd'].backward()
     for a, e in zip(student, twins, strict=True):
@@ -165,7 +165,7 @@ def test_a_step_descends_the_methods_loss_and_the_prior():
 
 
 def test_it_learns_what_the_student_can_follow_and_stays_in_bounds():
-    """This student sees the teacher through a blur: blurring helps it, noise does not."""
+    """This student equals the blurred teacher: blurring lowers the loss, noise does not."""
     method = wrapped(
         operations=('blur', 'noise'),
         magnitude=0.5,
@@ -265,10 +265,10 @@ def test_resuming_equals_not_having_stopped(shapes, tmp_path):
         assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
     fresh = make_student('det', **method)
     first = fresh.distiller.methods['feature'].plugins['refine'].learner.module
-    learnt = resumed.model.distiller.methods['feature'].plugins['refine'].learner.module
-    assert all((a != b).any() for a, b in zip(first.parameters(), learnt.parameters()))
+    learned = resumed.model.distiller.methods['feature'].plugins['refine'].learner.module
+    assert all((a != b).any() for a, b in zip(first.parameters(), learned.parameters()))
     groups = resumed.optim_wrapper.param_groups
-    assert not {id(p) for g in groups for p in g['params']} & {id(p) for p in learnt.parameters()}
+    assert not {id(p) for g in groups for p in g['params']} & {id(p) for p in learned.parameters()}
 
 
 def test_a_students_file_and_its_parameters_know_nothing_of_it(tmp_path):
@@ -291,8 +291,8 @@ def test_a_students_file_and_its_parameters_know_nothing_of_it(tmp_path):
 def test_step_under_autocast(task, dtype, tmp_path):
     method = dict(MIMIC[task], refine=dict(type='mmkd.DAFA', every=1))
     model = autocast_step(task, method, dtype, tmp_path)
-    learnt = model.distiller.methods['m'].plugins['refine'].learner.module
-    assert all(p.isfinite().all() for p in learnt.parameters()) and learnt.logits.any()
+    learned = model.distiller.methods['m'].plugins['refine'].learner.module
+    assert all(p.isfinite().all() for p in learned.parameters()) and learned.logits.any()
 
 
 def test_in_a_part_of_another_method_and_on_mixed_images(tmp_path):

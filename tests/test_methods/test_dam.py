@@ -130,7 +130,7 @@ def test_gradients_reach_student_and_heads_but_not_the_area():
 
 
 def test_one_head_reads_both_models():
-    """Where the maps are equal, so is what is seen; and the union is what each of them sees."""
+    """Equal maps give equal boxes, and their union equals their intersection."""
     made = wrapped(channels=4)
     same = maps(4)
     region = made.plugins['region']
@@ -145,7 +145,7 @@ def test_one_head_reads_both_models():
 
 
 def test_the_area_comes_to_lie_on_the_objects():
-    """The maps tell centres and sizes; after some steps the head draws boxes by them."""
+    """The maps encode centers and sizes; after some steps the head decodes boxes from them."""
     region = DAM(peaks=1, channels=16)
     torch.manual_seed(0)
     method = FeatureMimic('a', 'b')

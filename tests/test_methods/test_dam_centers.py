@@ -1,4 +1,4 @@
-"""Heatmaps of centres against loops and against mmdet's own."""
+"""Heatmaps of centers against loops and against mmdet's own."""
 
 from __future__ import annotations
 

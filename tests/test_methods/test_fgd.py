@@ -183,7 +183,7 @@ def test_one_pass_keeps_one_map_for_the_backward_pass():
 # The method ---------------------------------------------------------------------------------------
 
 
-def randomised(method):
+def randomized(method):
     """Fill the last convolutions, which start at zero."""
     for i, p in enumerate(method.parameters()):
         p.data = random(*p.shape, seed=50 + i) * 0.5
@@ -194,7 +194,7 @@ def randomised(method):
 def test_equals_loops(channels):
     student = [random(3, channels, 4, 5), random(3, channels, 2, 3, seed=1)]
     teacher = [random(3, 4, 4, 5, seed=2), random(3, 4, 2, 3, seed=3)]
-    method = randomised(built(FGD('a', 'b', **ARGS), student, teacher))
+    method = randomized(built(FGD('a', 'b', **ARGS), student, teacher))
     expected = [0.0] * 4
     for i, (s, t) in enumerate(zip(student, teacher)):
         h, w = t.shape[-2:]
@@ -259,13 +259,13 @@ def test_wrapped_boxes():
 
 
 def test_mixed_images_use_the_mixed_boxes():
-    """The boxes are those that the student sees; the teacher's map is simulated."""
+    """The boxes are those of the mixed batch; the teacher's map is simulated."""
     boxes = [[[0.0, 0.0, 20.0, 16.0]], [[8.0, 6.0, 12.0, 10.0]]]
     samples = [sample_of(b) for b in boxes]
     mixer = PatchMix(variant='permutation', grid=(2, 2), num_images=2, min_visibility=0.9)
     view = mixer.mix(torch.rand(2, 3, 16, 20), samples)
     student, teacher = [random(2, 3, 8, 10)], [random(2, 3, 8, 10, seed=1)]
-    method = randomised(built(FGD('a', 'b', **ARGS), student, teacher))
+    method = randomized(built(FGD('a', 'b', **ARGS), student, teacher))
     cells = [s.gt_instances.bboxes.double().reshape(-1, 4) / 2 for s in view.data_samples]
     assert sum(map(len, cells)) < 2  # the box that covers everything is cut and so ignored
     with torch.no_grad():
@@ -282,7 +282,7 @@ def test_mixed_images_use_the_mixed_boxes():
 
 def test_gradients_reach_student_and_blocks_but_no_teacher():
     student, teacher = [random(3, 4, 4, 5).requires_grad_()], [random(3, 4, 4, 5, seed=1)]
-    method = randomised(built(FGD('a', 'b', **ARGS), student, teacher))
+    method = randomized(built(FGD('a', 'b', **ARGS), student, teacher))
     sum(method.compute(student, teacher, view_of(BOXES)).values()).backward()
     assert student[0].grad.all()
     assert all(p.grad is not None for p in method.parameters())

@@ -43,7 +43,7 @@ def wired(student, teacher, seed=1, **kwargs):
 
 
 def predictions(model, seed):
-    """Return what the head itself says of a pyramid: class logits and distributions."""
+    """Return the predictions of the head for a pyramid: class logits and distributions."""
     with torch.no_grad():
         return model.bbox_head(pyramid(8, seed=seed))
 
