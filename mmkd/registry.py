@@ -1,7 +1,8 @@
 """Registries of mmkd: children of mmengine's, in the scope ``mmkd``.
 
 Distilled models, mixers and methods share ``MODELS``: a downstream project registers its own
-mixer or method in its own child of mmengine's ``MODELS`` and names it in a config.
+mixer or method in its own child of mmengine's ``MODELS`` and names it in a config. Which of them
+cannot be combined, and why, is decided here, too; ``docs/mixer-method-table.md`` lists it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,59 @@ DATA_SAMPLERS = Registry(
 )
 TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='mmkd', locations=['mmkd'])
 METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='mmkd', locations=['mmkd'])
+
+TASKS = dict(cls='classifiers', seg='segmenters', det='detectors')
+_PACKAGES = dict(mmpretrain='cls', mmseg='seg', mmdet='det')
+# What methods and mixers read that are for some tasks only.
+_INPUTS = {
+    ('cls',): 'one row of class logits, or one embedding, of each image',
+    ('seg',): 'label maps',
+    ('det',): 'boxes, or the branches of a detection head',
+    ('cls', 'seg'): 'class logits of images or pixels',
+}
+
+
+def find_task(model: nn.Module) -> str | None:
+    """Return ``'cls'``, ``'seg'`` or ``'det'`` for a model of mmpretrain, mmseg or mmdet."""
+    for cls in type(model).__mro__:
+        package = cls.__module__.partition('.')[0]
+        if package in _PACKAGES:
+            return _PACKAGES[package]
+    return None
+
+
+def refuse_task(part: Any, task: str | None) -> str | None:
+    """Return why a method or a mixer does not go with a task.
+
+    Args:
+        part: The method or the mixer, or its class.
+        task: A task, or None for a model of unknown task, which nothing refuses.
+
+    Returns:
+        The reason, without a subject, or None where they can be combined.
+    """
+    if task is None or task in part.tasks:
+        return None
+    read = _INPUTS.get(tuple(sorted(part.tasks)))
+    listed = ' and '.join(name for key, name in TASKS.items() if key in part.tasks)
+    return f'is for {listed}' + (f': it reads {read}' if read else '')
+
+
+def refuse_mixer(method: Any, mixer: Any) -> str | None:
+    """Return why a method does not go with a mixer, or with none; as in :func:`refuse_task`.
+
+    Args:
+        method: The method, or its class.
+        mixer: The mixer, its class, or None.
+    """
+    if method.mixers == 'none' and mixer is not None:
+        return 'compares whole images with one another and supports no mixer; remove one of the two'
+    if method.mixers == 'pairs' and not getattr(mixer, 'pairs', False):
+        return (
+            "compares the members of pairs; use the mixer dict(type='mmkd.PatchSwap', …), with "
+            'prob=0 to leave the images as they are'
+        )
+    return None
 
 
 def build(config: Any, base: type, key: str) -> Any:

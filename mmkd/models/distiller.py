@@ -18,7 +18,7 @@ from mmkd.models.normalization import Renormalizer
 from mmkd.models.speed import TeacherStream
 from mmkd.models.step import Step
 from mmkd.models.teacher import KEY, build_teachers, unknown_teacher
-from mmkd.registry import build
+from mmkd.registry import build, find_task, refuse_mixer, refuse_task
 from mmkd.taps import Tap, TapReader, as_fp32, probe_batch, run_probe
 from mmkd.utils import ConfigError, config_key, count_classes, progress
 from mmkd.view import View
@@ -79,7 +79,7 @@ class Distiller(nn.Module):
                 )
             self.methods[name] = build_method(config, f'{KEY}.methods.{name}')
         self.mixer = build(mixer, Mixer, f'{KEY}.mixer') if mixer else None
-        self._check_mixer(student)
+        self._check_combination(student)
         self.teachers = build_teachers(teacher)
         # As they were loaded: later they may be fused, or of lower precision.
         self._inheritable = inheritable(self.inherit, self.teachers, student)
@@ -90,21 +90,19 @@ class Distiller(nn.Module):
                 self.mixer.build(student, self.teachers, self.probe_size)
         self._unchecked = set(self.methods)  # methods that have not taken their first step
 
-    def _check_mixer(self, student: nn.Module) -> None:
-        """Check that the mixer fits the student's head and every method."""
+    def _check_combination(self, student: nn.Module) -> None:
+        """Check that task, mixer and methods can be combined."""
+        task = find_task(student)
         for name, method in self.methods.items():
-            if method.mixers == 'none' and self.mixer is not None:
-                raise ConfigError(
-                    f'{KEY}.mixer',
-                    f'method {name!r} compares whole images with one another and supports no '
-                    'mixer; remove one of the two',
-                )
-            if method.mixers == 'pairs' and not (self.mixer is not None and self.mixer.pairs):
-                raise ConfigError(
-                    f'{KEY}.mixer',
-                    f'method {name!r} compares the members of pairs; use dict('
-                    "type='mmkd.PatchSwap', …), with prob=0 to leave the images as they are",
-                )
+            reason = refuse_task(method, task)
+            if reason:
+                raise ConfigError(f'{KEY}.methods.{name}.type', f'method {name!r} {reason}')
+            reason = refuse_mixer(method, self.mixer)
+            if reason:
+                raise ConfigError(f'{KEY}.mixer', f'method {name!r} {reason}')
+        reason = refuse_task(self.mixer, task) if self.mixer is not None else None
+        if reason:
+            raise ConfigError(f'{KEY}.mixer.type', f'{type(self.mixer).__name__} {reason}')
         if self.mixer is None:
             return
         if self.mixer.soft_labels and getattr(getattr(student, 'head', None), 'cal_acc', False):

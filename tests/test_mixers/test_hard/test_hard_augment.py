@@ -364,7 +364,7 @@ def test_label_maps_move_with_their_images(tmp_path):
 
 
 def test_detectors_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match=rf'^{MIXER}\.student: yields .*detectors'):
+    with pytest.raises(ConfigError, match=rf'^{MIXER}\.type: .* is for classifiers'):
         make_student('det', **distill_of(tmp_path, 'det'))
 
 
