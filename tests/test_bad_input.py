@@ -108,7 +108,7 @@ def test_grid_larger_than_the_image(task, shapes, tmp_path):
 
 
 @pytest.mark.parametrize('task', TASKS)
-def test_unlabelled_images(task, shapes, tmp_path):
+def test_unlabeled_images(task, shapes, tmp_path):
     cfg = run_of(task, shapes, tmp_path)
     cfg.train_dataloader.dataset.pipeline = [
         t for t in cfg.train_dataloader.dataset.pipeline if t['type'] != 'LoadAnnotations'
@@ -118,7 +118,7 @@ def test_unlabelled_images(task, shapes, tmp_path):
         cfg.train_dataloader.dataset.data_root = str(shapes / 'img_dir' / 'train')
     if task == 'det':
         cfg.train_dataloader.dataset.filter_cfg = None
-    refused(cfg, r'^train_dataloader\.dataset: a mixer needs labelled images')
+    refused(cfg, r'^train_dataloader\.dataset: a mixer needs labeled images')
 
 
 def test_a_student_without_loss():

@@ -2,7 +2,7 @@
 
 ``python tests/golden/record_steps.py [-k EXPRESSION]``; pytest's ``-k`` selects configs.
 
-Rows change only where a change of maths is meant; name it in the commit.
+Rows change only where a change of math is meant; name it in the commit.
 """
 
 import json

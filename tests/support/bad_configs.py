@@ -238,7 +238,7 @@ AT_BUILD: dict[str, tuple[Callable[[dict, Path], None], str, str]] = {
     'PS-KD without parts': (
         put('methods', dict(pskd=SIMULATION)),
         f'{METHODS}.pskd',
-        '`feature` and `logits`',
+        'feature and logits',
     ),
     'argument of a part of PS-KD': (
         put('methods', dict(pskd=dict(SIMULATION, feature=dict(student='neck', teachers='neck')))),
@@ -263,7 +263,7 @@ AT_BUILD: dict[str, tuple[Callable[[dict, Path], None], str, str]] = {
     ),
     'method as mixer': (put('mixer.type', 'mmkd.LogitKD'), f'{MIXER}.type', 'is no mixer'),
     'unknown argument of a mixer': (put('mixer.num_image', 2), f'{MIXER}.num_image', 'num_images'),
-    'variant': (put('mixer.variant', 'rows'), f'{MIXER}.variant', "'random' or 'permutation'"),
+    'variant': (put('mixer.variant', 'rows'), f'{MIXER}.variant', "'random', 'permutation'"),
     'prob': (put('mixer.prob', 2), f'{MIXER}.prob', 'between 0 and 1'),
     # The rest
     'unknown key': (

@@ -74,7 +74,7 @@ def boxes(*values: list[float]) -> Change:
     return annotated(edit)
 
 
-def labelled_map(value: int, share: float = 1.0) -> Change:
+def labeled_map(value: int, share: float = 1.0) -> Change:
     """Return a change that sets the upper part of every label map to one value."""
 
     def change(root: Path, cfg: Any) -> None:
@@ -267,7 +267,7 @@ DATA: dict[str, tuple[str, Change, str]] = {
     # Labels
     'more classes in the maps': (
         'seg',
-        labelled_map(7, 0.5),
+        labeled_map(7, 0.5),
         rf'^{DATASET}: .*ann_dir.*\.png: label 7 is out of range: .*\.decode_head\.num_classes=6',
     ),
     'fewer classes in a segmenter': (
@@ -313,6 +313,6 @@ DATA: dict[str, tuple[str, Change, str]] = {
         '',
     ),
     'images without objects': ('det', only(annotations=[]), ''),
-    'everything ignored': ('seg', labelled_map(255), ''),
-    'one image of one class': ('seg', labelled_map(0), ''),
+    'everything ignored': ('seg', labeled_map(255), ''),
+    'one image of one class': ('seg', labeled_map(0), ''),
 }

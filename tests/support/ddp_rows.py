@@ -273,7 +273,7 @@ def trace(name: str, folder: Path, world: int, rank: int | None = None) -> list[
 def mean_loss(losses: dict[str, Any]) -> torch.Tensor:
     """Return what is a mean over images: the distillation losses, and a classifier's own.
 
-    The detector's and the segmenter's own losses are normalised on each rank by mmdet and mmseg;
+    The detector's and the segmenter's own losses are normalized on each rank by mmdet and mmseg;
     they are only kept in the graph.
     """
     total, rest = 0.0, 0.0

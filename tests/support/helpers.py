@@ -98,7 +98,7 @@ def tiny(cfg: Config) -> dict[str, Any]:
     Known are ResNets, ResNeXts, and what mmpretrain describes by an ``arch``.
 
     The kinds and the number of layers stay. Nothing is downloaded and BatchNorm is never
-    synchronised.
+    synchronized.
     """
     model = plain_dict(cfg.model)
     if cfg.get('data_preprocessor') is not None:  # as the Runner does

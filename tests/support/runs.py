@@ -105,7 +105,8 @@ def run_config(
             distill=dict(type='mmkd.DistillHook'),
         ),
         randomness=dict(seed=0),
-        experiment_name=f'{task}-{Path(work_dir).name}',
+        # Unique: mmengine keeps the default scope of every name for the whole process.
+        experiment_name=f'{task}-{"-".join(Path(work_dir).parts[1:])}',
         log_level='INFO',
     )
     cfg.update(copy.deepcopy(overrides))

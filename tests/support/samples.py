@@ -33,6 +33,6 @@ def boxes_of(instances) -> torch.Tensor:
     return instances.bboxes.tensor if hasattr(instances.bboxes, 'tensor') else instances.bboxes
 
 
-def labelled(batch: int, num_classes: int = 5) -> list:
+def labeled(batch: int, num_classes: int = 5) -> list:
     """Return samples with labels, as a classifier's."""
     return [DataSample().set_gt_label(i * 2 % num_classes) for i in range(batch)]

@@ -159,7 +159,7 @@ def teacher_config(
 
 
 def random_model(task: str, model: Mapping[str, Any], seed: int = 0) -> nn.Module:
-    """Build and initialise a model whose BatchNorm statistics are those of no fresh model."""
+    """Build and initialize a model whose BatchNorm statistics are those of no fresh model."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         built = build(model, SCOPES[task])
@@ -172,7 +172,7 @@ def random_model(task: str, model: Mapping[str, Any], seed: int = 0) -> nn.Modul
 
 
 def make_student(task: str, seed: int = 0, width: int = 4, **distill: Any) -> nn.Module:
-    """Return an initialised student in training mode, distilled if there are arguments."""
+    """Return an initialized student in training mode, distilled if there are arguments."""
     torch.manual_seed(seed)
     with DefaultScope.overwrite_default_scope(SCOPES[task]):
         model = build(model_config(task, width), SCOPES[task])

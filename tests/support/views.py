@@ -33,7 +33,7 @@ def mixed_view(batch: int, mixer=None, size=(16, 16)) -> View:
     return mixer.mix(random(batch, 3, *size), samples)
 
 
-def labelled_view(labels) -> View:
+def labeled_view(labels) -> View:
     """Return a plain view with label maps (N, H, W)."""
     samples = [SegDataSample(gt_sem_seg=PixelData(data=label[None])) for label in labels]
     return View.plain(torch.zeros(len(labels), 3, *labels.shape[1:]), samples)

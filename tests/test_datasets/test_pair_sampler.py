@@ -29,7 +29,7 @@ COUNTS = st.lists(st.integers(1, 12), min_size=1, max_size=6)
 RANKS = st.sampled_from([1, 2, 4])
 
 
-class Labelled(BaseDataset):
+class Labeled(BaseDataset):
     """A data set of labels only; reading an image fails."""
 
     def __init__(self, labels, **kwargs):
@@ -77,7 +77,7 @@ def halves(batches):
 @given(counts=COUNTS, world=RANKS, pairs=st.integers(1, 5), epoch=st.integers(0, 3))
 def test_every_image_is_an_anchor_once(counts, world, pairs, epoch):
     labels = labels_of(counts)
-    dataset = Labelled(labels)
+    dataset = Labeled(labels)
     found = [pairs_of(dataset, 2 * pairs, rank, world, epoch) for rank in range(world)]
     assert len({len(batches) for batches in found}) == 1  # no rank waits for another
     assert all(len(batch) == 2 * pairs for batches in found for batch in batches[:-1])
@@ -96,7 +96,7 @@ def test_every_image_is_an_anchor_once(counts, world, pairs, epoch):
 @given(counts=COUNTS, world=RANKS, epoch=st.integers(0, 2))
 def test_half_of_the_anchors_in_each_of_two_epochs(counts, world, epoch):
     labels = labels_of(counts)
-    dataset = Labelled(labels)
+    dataset = Labeled(labels)
     seen: Counter = Counter()
     for half in (2 * epoch, 2 * epoch + 1):
         for rank in range(world):
@@ -111,7 +111,7 @@ def test_half_of_the_anchors_in_each_of_two_epochs(counts, world, epoch):
 @settings(max_examples=30, deadline=None)
 @given(counts=COUNTS, world=RANKS, half=st.sampled_from(['all', 'half']))
 def test_draws_depend_on_seed_epoch_and_rank_alone(counts, world, half):
-    dataset = Labelled(labels_of(counts))
+    dataset = Labeled(labels_of(counts))
     rank = world - 1
     straight = SameClassPairBatchSampler(sampler_of(dataset, rank, world), 4, half)
     epochs = []
@@ -124,7 +124,7 @@ def test_draws_depend_on_seed_epoch_and_rank_alone(counts, world, half):
 
 
 def test_seeds_epochs_and_ranks_differ():
-    dataset = Labelled([0] * 64)
+    dataset = Labeled([0] * 64)
     ranks = [halves(pairs_of(dataset, 8, rank, 2))[1] for rank in (0, 1)]
     epochs = [pairs_of(dataset, 8, epoch=epoch) for epoch in (0, 1)]
     other = SameClassPairBatchSampler(sampler_of(dataset, seed=4), 8)
@@ -134,7 +134,7 @@ def test_seeds_epochs_and_ranks_differ():
 
 
 def test_partners_are_uniform_over_the_others():
-    dataset = Labelled([0, 1, 0, 0, 1, 0])
+    dataset = Labeled([0, 1, 0, 0, 1, 0])
     pairs = SameClassPairBatchSampler(sampler_of(dataset), 2)
     counts = Counter()
     for epoch in range(3000):
@@ -149,13 +149,13 @@ def test_partners_are_uniform_over_the_others():
 
 def test_wrapped_data_sets():
     """An entry of a repeated image is never paired with another entry of the same image."""
-    first, second = dict(type=Labelled, labels=[0, 1, 0, 2]), Labelled([1, 2, 2])
+    first, second = dict(type=Labeled, labels=[0, 1, 0, 2]), Labeled([1, 2, 2])
     twice = dict(type='RepeatDataset', dataset=first, times=2)
     labels = [0, 1, 0, 2, 1, 2, 2]
     for dataset, origin in (
         (ConcatDataset([first, second]), list(range(7))),
-        (RepeatDataset(Labelled(labels), 3), list(range(7)) * 3),
-        (ClassBalancedDataset(Labelled(labels), 0.9), None),
+        (RepeatDataset(Labeled(labels), 3), list(range(7)) * 3),
+        (ClassBalancedDataset(Labeled(labels), 0.9), None),
         (ConcatDataset([twice, second]), [0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6]),
     ):
         if origin is None:
@@ -171,7 +171,7 @@ def test_wrapped_data_sets():
 def test_infinite_sampler():
     """Anchors follow its endless order; resuming advances the batches."""
     labels = labels_of([5, 3, 1])
-    dataset = Labelled(labels)
+    dataset = Labeled(labels)
     pairs = SameClassPairBatchSampler(
         sampler_of(dataset, cls=InfiniteSampler), 4, anchors_per_epoch='half'
     )
@@ -183,7 +183,7 @@ def test_infinite_sampler():
 
 
 def test_drop_last():
-    dataset = Labelled([0] * 10)
+    dataset = Labeled([0] * 10)
     assert [len(batch) for batch in pairs_of(dataset, 8)] == [8, 8, 4]
     assert [len(batch) for batch in pairs_of(dataset, 8, drop_last=True)] == [8, 8]
 
@@ -195,7 +195,7 @@ def test_real_loader():
         num_workers=0,
         sampler=dict(type='DefaultSampler', shuffle=True),
         batch_sampler=dict(type='mmkd.SameClassPairBatchSampler', anchors_per_epoch='half'),
-        dataset=Labelled([0, 0, 1, 1, 1, 0]),
+        dataset=Labeled([0, 0, 1, 1, 1, 0]),
     )
     config['dataset'].prepare_data = lambda i: i
     with patch('mmkd.datasets.pair_sampler.print_log') as log:
@@ -212,23 +212,23 @@ def test_real_loader():
 @pytest.mark.parametrize('size', [0, 1, 3, -2, 2.5])
 def test_odd_batches(size):
     with pytest.raises(ConfigError, match=r'^train_dataloader\.batch_size: .*even'):
-        SameClassPairBatchSampler(sampler_of(Labelled([0, 0])), size)
+        SameClassPairBatchSampler(sampler_of(Labeled([0, 0])), size)
 
 
 def test_unknown_epoch():
     with pytest.raises(ConfigError, match=r'anchors_per_epoch: '):
-        SameClassPairBatchSampler(sampler_of(Labelled([0, 0])), 2, 'some')
+        SameClassPairBatchSampler(sampler_of(Labeled([0, 0])), 2, 'some')
 
 
 def test_half_needs_epochs():
     class Ordered:
-        dataset = Labelled([0, 0])
+        dataset = Labeled([0, 0])
 
     with pytest.raises(ConfigError, match="'half' needs a sampler with epochs"):
         SameClassPairBatchSampler(Ordered(), 2, 'half')
 
 
-class Unlabelled(Labelled):
+class Unlabeled(Labeled):
     def load_data_list(self):
         return [dict(img_path='a.png')] * 3
 
@@ -236,13 +236,13 @@ class Unlabelled(Labelled):
 
 
 def test_no_labels():
-    message = r'^train_dataloader\.dataset: image 0 of Unlabelled has no class'
+    message = r'^train_dataloader\.dataset: image 0 of Unlabeled has no class'
     with pytest.raises(ConfigError, match=message):
-        SameClassPairBatchSampler(sampler_of(Unlabelled([])), 2)
+        SameClassPairBatchSampler(sampler_of(Unlabeled([])), 2)
     with pytest.raises(ConfigError, match='has no class'):
         SameClassPairBatchSampler(sampler_of([1, 2, 3]), 2)
 
 
 def test_multi_label():
-    with pytest.raises(ConfigError, match=r'image 1 of Labelled has 2 classes.*multi-label'):
-        SameClassPairBatchSampler(sampler_of(Labelled([[1], [0, 2]])), 2)
+    with pytest.raises(ConfigError, match=r'image 1 of Labeled has 2 classes.*multi-label'):
+        SameClassPairBatchSampler(sampler_of(Labeled([[1], [0, 2]])), 2)

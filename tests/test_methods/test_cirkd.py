@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.logging import MessageHub
 from support.tiny_models import make_student, preprocessed, teacher_config
-from support.views import built, labelled_view, random
+from support.views import built, labeled_view, random
 
 from mmkd.methods import CIRKD
 from mmkd.methods.cirkd import PIXELS, REGIONS, cross_image_loss, memory_loss
@@ -36,7 +36,7 @@ def step(method, batch=4, seed=0, iteration=0, part=slice(None), ignored=False):
         labels = torch.full_like(labels, 255)
     student = random(batch, 3, 4, 4, seed=2 * seed)[part].requires_grad_()
     teacher = random(batch, 6, 4, 4, seed=2 * seed + 1)[part]
-    return method.compute([student], [teacher], labelled_view(labels[part])), labels[part], teacher
+    return method.compute([student], [teacher], labeled_view(labels[part])), labels[part], teacher
 
 
 def unit(x):

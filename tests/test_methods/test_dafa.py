@@ -1,4 +1,4 @@
-"""DAFA: the policy's maths, its steps, and that an identity changes nothing."""
+"""DAFA: the policy's math, its steps, and that an identity changes nothing."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def at(iteration: int) -> None:
     MessageHub.get_current_instance().update_info('iter', iteration)
 
 
-# Maths ------------------------------------------------------------------------------------------
+# Math ------------------------------------------------------------------------------------------
 
 
 def test_relaxed_mixture_equals_loops_and_so_do_its_gradients():

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from support.naive import label_map, naive_means
 from support.tiny_models import make_student, preprocessed, teacher_config
-from support.views import built, labelled_view, random
+from support.views import built, labeled_view, random
 
 from mmkd.methods import IFVD
 from mmkd.methods.ifvd import class_similarity, variation_loss
@@ -82,7 +82,7 @@ def test_labels_follow_the_nearest_pixel_and_maps_the_teachers_size(mask_ignored
     labels = labels_of(2, 8, 8)
     labels[0, :4, :4] = 255
     method = built(IFVD('a', 'b', num_classes=3, mask_ignored=mask_ignored), student, teacher)
-    loss = method.compute(student, teacher, labelled_view(labels))
+    loss = method.compute(student, teacher, labeled_view(labels))
     assert list(loss) == ['variation']
     expected = [
         variation_loss(s, t, small, 3, 255, mask_ignored)
@@ -103,7 +103,7 @@ def test_labels_follow_the_nearest_pixel_and_maps_the_teachers_size(mask_ignored
 def test_everything_ignored(ignore_index):
     student, teacher = [random(2, 3, 4, 4).requires_grad_()], [random(2, 3, 4, 4, seed=1)]
     method = built(IFVD('a', 'b', num_classes=2, ignore_index=ignore_index), student, teacher)
-    view = labelled_view(torch.full((2, 8, 8), ignore_index))
+    view = labeled_view(torch.full((2, 8, 8), ignore_index))
     loss = method.compute(student, teacher, view)['variation']
     loss.backward()
     assert loss == 0 and not student[0].grad.any() and student[0].grad.isfinite().all()
@@ -112,7 +112,7 @@ def test_everything_ignored(ignore_index):
 def test_zero_where_the_student_equals_the_teacher():
     teacher = [random(2, 3, 4, 4)]
     method = built(IFVD('a', 'b', num_classes=2), teacher, teacher)
-    assert method.compute(teacher, teacher, labelled_view(labels_of(2, 8, 8)))['variation'] == 0
+    assert method.compute(teacher, teacher, labeled_view(labels_of(2, 8, 8)))['variation'] == 0
 
 
 def test_bad_arguments():
@@ -120,7 +120,7 @@ def test_bad_arguments():
     with pytest.raises(ConfigError, match=r'num_classes'):
         built(IFVD('a', 'b'), features, features)
     method = built(IFVD('a', 'b', num_classes=2), features, features)
-    view = labelled_view(labels_of(2, 8, 8))
+    view = labeled_view(labels_of(2, 8, 8))
     view.data_samples = []
     with pytest.raises(ConfigError, match='gt_sem_seg'):
         method.compute(features, features, view)

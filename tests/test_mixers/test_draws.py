@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.structures import BaseDataElement
-from support.samples import labelled
+from support.samples import labeled
 
 from mmkd.mixers import PatchMix
 from mmkd.mixers.base import partners
@@ -72,7 +72,7 @@ def test_random_form_divides_the_cells_among_all_sources():
 
 def test_prob():
     """Unmixed batches are the clean ones, with soft labels that are the hard ones."""
-    inputs, samples = torch.randn(2, 3, 8, 8), labelled(2)
+    inputs, samples = torch.randn(2, 3, 8, 8), labeled(2)
     never = PatchMix(prob=0.0, num_classes=5)
     view = never.mix(inputs, samples)
     assert view.inputs is inputs and view.parts == ()
@@ -85,7 +85,7 @@ def test_prob():
 
 
 def test_draws_depend_on_the_iteration_and_the_seed_alone():
-    inputs, samples = torch.randn(4, 3, 16, 16), labelled(4)
+    inputs, samples = torch.randn(4, 3, 16, 16), labeled(4)
     mixer = PatchMix(grid=(4, 4), num_classes=5)
     torch.manual_seed(3)
     first = [mixer.mix(inputs, samples, i).inputs for i in range(3)]
@@ -102,7 +102,7 @@ def test_draws_depend_on_the_iteration_and_the_seed_alone():
 
 def test_mixing_leaves_the_global_generator_alone():
     state = torch.get_rng_state()
-    PatchMix(num_classes=5).mix(torch.randn(2, 3, 8, 8, generator=torch.Generator()), labelled(2))
+    PatchMix(num_classes=5).mix(torch.randn(2, 3, 8, 8, generator=torch.Generator()), labeled(2))
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -135,10 +135,10 @@ def test_bad_arguments(arguments, key):
 )
 def test_images_that_cannot_be_mixed(arguments, message):
     with pytest.raises(ConfigError, match=message):
-        PatchMix(num_classes=5, **arguments).mix(torch.zeros(6, 3, 16, 16), labelled(6))
+        PatchMix(num_classes=5, **arguments).mix(torch.zeros(6, 3, 16, 16), labeled(6))
 
 
 @pytest.mark.parametrize('samples', [None, [], [BaseDataElement(), BaseDataElement()]])
-def test_unlabelled_images(samples):
+def test_unlabeled_images(samples):
     with pytest.raises(ConfigError, match='labeled images'):
         PatchMix().mix(torch.zeros(2, 3, 16, 16), samples)

@@ -13,7 +13,7 @@ from mmkd.utils import ConfigError, step_generator
 SIZE = (24, 30)
 
 
-def labelled(batch: int) -> list:
+def labeled(batch: int) -> list:
     return [DataSample().set_gt_label(i) for i in range(batch)]
 
 
@@ -30,7 +30,7 @@ def test_mixup_equals_loops(teacher_on_mixed):
     inputs = batch_of()
     mixer = MixUp(num_classes=4, teacher_on_mixed=teacher_on_mixed)
     for iteration in range(5):
-        view = mixer.mix(inputs, labelled(4), iteration)
+        view = mixer.mix(inputs, labeled(4), iteration)
         own, other = view.parts
         assert own.source.tolist() == [0, 1, 2, 3]
         assert all(i != j for i, j in enumerate(other.source.tolist()))
@@ -54,7 +54,7 @@ def test_mixup_equals_loops(teacher_on_mixed):
 
 
 def test_every_image_has_its_own_lambda():
-    view = MixUp(num_classes=4).mix(batch_of(), labelled(4))
+    view = MixUp(num_classes=4).mix(batch_of(), labeled(4))
     assert len(set(view.parts[0].weight[:, 0, 0, 0].tolist())) == 4
 
 
@@ -64,7 +64,7 @@ def test_cutmix_equals_loops(teacher_on_mixed):
     mixer = CutMix(num_classes=4, teacher_on_mixed=teacher_on_mixed)
     seen = 0
     for iteration in range(8):
-        view = mixer.mix(inputs, labelled(4), iteration)
+        view = mixer.mix(inputs, labeled(4), iteration)
         other = view.parts[1]
         pixels = other.weight[0, 0]
         assert ((pixels == 0) | (pixels == 1)).all()
@@ -130,7 +130,7 @@ def test_partial_mixup(mode):
     mixer = MixUp(num_classes=10, partial=0.5, partial_mode=mode)
     counts = []
     for iteration in range(10):
-        view = mixer.mix(inputs, labelled(10), iteration)
+        view = mixer.mix(inputs, labeled(10), iteration)
         counts.append(unmixed(view))
         shares = view.parts[0].weight[:, 0, 0, 0]
         for i, j in enumerate(view.parts[1].source.tolist()):

@@ -96,7 +96,7 @@ def test_boxes_in_padded_batches_equal_loops():
 
 
 def test_the_students_own_preprocessor_pads_and_the_mixer_keeps_it():
-    """The real path: images of two sizes, mmdet's preprocessor, mixing, re-normalisation."""
+    """The real path: images of two sizes, mmdet's preprocessor, mixing, re-normalization."""
     model = make_student('det')
     sizes = [(64, 48), (40, 64)]
     inputs, samples = preprocessed(model, 'det', 2, sizes, masks=True)

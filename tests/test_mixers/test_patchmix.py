@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import naive
-from support.samples import labelled
+from support.samples import labeled
 from support.tiny_models import (
     LOGITS,
     MIMIC,
@@ -49,7 +49,7 @@ def test_equals_loops(variant, layout, images, shape, iteration):
     batch, *size = shape
     mixer = mixer_of(variant, layout, images)
     inputs = torch.randn(batch, 3, *size, dtype=torch.double)
-    samples = labelled(batch)
+    samples = labeled(batch)
     view = mixer.mix(inputs, samples, iteration)
     maps = naive.source_maps(mixer, batch, tuple(size), iteration)
     if images > 1:
@@ -85,7 +85,7 @@ def test_equals_loops(variant, layout, images, shape, iteration):
 )
 def test_resized_masks_sum_to_one(variant, images, batch, size, grid, patch, cells, iteration):
     mixer = mixer_of(variant, dict(grid=grid, patch_size=patch), images)
-    view = mixer.mix(torch.zeros(batch, 3, *size), labelled(batch), iteration)
+    view = mixer.mix(torch.zeros(batch, 3, *size), labeled(batch), iteration)
     if images == 1:
         assert view.parts == ()
         return
@@ -102,7 +102,7 @@ def test_identical_images_give_the_teachers_own_feature(variant, layout, images,
     batch, *size = shape
     mixer = mixer_of(variant, layout, images)
     image = torch.randn(1, 3, *size).expand(batch, -1, -1, -1)
-    view = mixer.mix(image, labelled(batch))
+    view = mixer.mix(image, labeled(batch))
     assert torch.equal(view.inputs, image)
     feature = torch.randn(1, 4, 6, 5).expand(batch, -1, -1, -1)
     torch.testing.assert_close(view.simulate(feature), feature, rtol=0, atol=1e-6)
@@ -131,7 +131,7 @@ def test_simulation_is_exact_for_pointwise_teachers(variant, layout, stride, ima
     inputs = torch.randint(-8, 9, (4, 3, 16, 32)).double()
     teacher = pointwise(5, stride)
     for iteration in range(4):
-        view = mixer.mix(inputs, labelled(4), iteration)
+        view = mixer.mix(inputs, labeled(4), iteration)
         simulated = view.simulate(teacher(view.teacher_inputs))
         assert torch.equal(simulated, teacher(view.inputs))
     assert not torch.equal(view.inputs, inputs) or iteration == 0
@@ -142,7 +142,7 @@ def test_simulation_is_not_exact_for_larger_receptive_fields():
     mixer = mixer_of('permutation', dict(grid=(2, 2)), 2)
     inputs = torch.randn(2, 3, 16, 16)
     teacher = nn.Conv2d(3, 4, 3, padding=1)
-    view = mixer.mix(inputs, labelled(2))
+    view = mixer.mix(inputs, labeled(2))
     assert not torch.allclose(view.simulate(teacher(inputs)), teacher(view.inputs))
 
 
@@ -172,14 +172,14 @@ def test_one_image_is_ordinary_distillation_bit_for_bit(task, variant, tmp_path)
 def test_teacher_on_mixed():
     inputs = torch.randn(2, 3, 8, 8)
     mixer = PatchMix(variant='permutation', teacher_on_mixed=True, num_classes=5)
-    view = mixer.mix(inputs, labelled(2))
+    view = mixer.mix(inputs, labeled(2))
     assert view.teacher_inputs is view.inputs and not torch.equal(view.inputs, inputs)
     feature = torch.randn(2, 4, 2, 2)
     assert view.simulate(feature) is feature
 
 
 def test_tensors_that_cannot_be_simulated():
-    view = PatchMix(num_classes=5, variant='permutation').mix(torch.zeros(2, 3, 8, 8), labelled(2))
+    view = PatchMix(num_classes=5, variant='permutation').mix(torch.zeros(2, 3, 8, 8), labeled(2))
     with pytest.raises(ValueError, match='tokens=True'):
         view.simulate(torch.zeros(2, 16, 8))
 
@@ -190,7 +190,7 @@ def test_interior_equals_loops(variant, layout, images, shape, radius):
     batch, *size = shape
     mixer = mixer_of(variant, layout, images)
     for iteration in range(3):
-        view = mixer.mix(torch.zeros(batch, 3, *size), labelled(batch), iteration)
+        view = mixer.mix(torch.zeros(batch, 3, *size), labeled(batch), iteration)
         maps = naive.source_maps(mixer, batch, tuple(size), iteration)
         for cells in ((1, 1), (4, 6), tuple(size)):
             mask = view.interior(cells, radius)

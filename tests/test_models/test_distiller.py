@@ -79,7 +79,7 @@ def test_other_modes_go_straight_to_the_student(tmp_path):
         assert torch.equal(a.pred_score, b.pred_score)
 
 
-def test_inherit_copies_equal_entries_after_initialisation(tmp_path):
+def test_inherit_copies_equal_entries_after_initialization(tmp_path):
     config = teacher_config('cls', tmp_path, width=4)
     teacher = torch.load(config['checkpoint'])['state_dict']
     model = make_student('cls', teacher=config, inherit=('head', 'backbone.layer1'))
@@ -102,7 +102,7 @@ def test_inherit_leaves_other_shapes_as_they_are(tmp_path):
 
 
 def test_adapters_survive_init_weights(tmp_path):
-    """An initialisation of all convolutions of the student must not reach them."""
+    """An initialization of all convolutions of the student must not reach them."""
     model = make_student(
         'det', teacher=teacher_config('det', tmp_path), methods=dict(feature=MIMIC['det'])
     )

@@ -1,4 +1,4 @@
-"""Teachers with another normalisation see what their own preprocessor would have made."""
+"""Teachers with another normalization see what their own preprocessor would have made."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ def test_test_teacher(workspace, task):
     assert 'Evaluating bbox' in printed if task == 'det' else 'mIoU: ' in printed
 
 
-def test_the_teacher_sees_its_own_normalisation(workspace):
-    """A teacher of another normalisation predicts the same from the student's inputs."""
+def test_the_teacher_sees_its_own_normalization(workspace):
+    """A teacher of another normalization predicts the same from the student's inputs."""
     from mmengine.registry import MODELS
 
     teacher = workspace.config('teachers/resnet_r18-w32_shapes-cls.py')

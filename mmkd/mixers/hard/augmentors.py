@@ -201,7 +201,7 @@ class MixtureAugmentor(Augmentor):
     strengths are learned together.
 
     Args:
-        bank: Configs of the augmentors g_m. Defaults to affine, colour, noise and blend.
+        bank: Configs of the augmentors g_m. Defaults to affine, color, noise and blend.
         tau: Temperature of the backward pass. Defaults to 1.0.
 
     Raises:

@@ -6,7 +6,7 @@ from pebbles.registry import MODELS
 
 @MODELS.register_module()
 class Edges(Method):
-    """Pull the differences of neighbouring cells of a map towards the teacher's."""
+    """Pull the differences of neighboring cells of a map towards the teacher's."""
 
     def build(self, model, student, teacher, teachers):
         self.adapters = self.build_adapters(student, teacher)

@@ -93,20 +93,20 @@ def test_affine_equals_loops(hidden):
         torch.testing.assert_close(found.images[n].detach(), expected, rtol=0, atol=1e-9)
 
 
-def test_colour_noise_and_blend_equal_loops():
+def test_color_noise_and_blend_equal_loops():
     x = images().double()
-    colour, noise, blend = (moved(f(hidden=0)) for f in FAMILIES[1:4])
+    color, noise, blend = (moved(f(hidden=0)) for f in FAMILIES[1:4])
     with torch.no_grad():
         blend.policy.mean.fill_(0.3)
-        coloured, noisy, blended = (f(x, generator()) for f in (colour, noise, blend))
+        colored, noisy, blended = (f(x, generator()) for f in (color, noise, blend))
     after = generator()
     torch.randn(4, 1, generator=after)
     pixels = torch.randn(x.shape, generator=after).double()
     for n in range(4):
-        contrast, brightness = strengths(colour, x)[n]
+        contrast, brightness = strengths(color, x)[n]
         mean = x[n].sum() / x[n].numel()
         expected = x[n] + 0.5 * contrast * (x[n] - mean) + 0.5 * brightness
-        torch.testing.assert_close(coloured.images[n], expected, rtol=0, atol=1e-9)
+        torch.testing.assert_close(colored.images[n], expected, rtol=0, atol=1e-9)
         expected = x[n] + 0.3 * strengths(noise, x)[n, 0] * pixels[n]
         torch.testing.assert_close(noisy.images[n], expected, rtol=0, atol=1e-9)
         share = 0.5 * max(float(strengths(blend, x)[n, 0]), 0.0)
@@ -204,8 +204,8 @@ def test_bounds_hold_wherever_the_parameters_are(size, vae):
         assert shift.abs().max() <= 0.3 + 1e-5
         blended = moved(BlendAugmentor(), size).float()(x, generator(seed))
         assert blended.share.min() >= 0 and blended.share.max() <= 0.5
-        coloured = moved(ColourAugmentor(0.2, 0.0), size).float()(x, generator(seed))
-        assert (coloured.images - x).abs().max() <= 0.2 + 1e-5
+        colored = moved(ColourAugmentor(0.2, 0.0), size).float()(x, generator(seed))
+        assert (colored.images - x).abs().max() <= 0.2 + 1e-5
         perturbed = moved(VAEAugmentor(vae, radius=0.7), size).float()
         assert perturbed.residual(x, generator(seed)).norm(dim=1).max() <= 0.7 + 1e-5
 

@@ -150,7 +150,7 @@ def test_gradients_reach_the_images_through_the_teacher(tmp_path):
     assert not any(t.requires_grad for kept in read.values() for t in kept)
 
 
-def test_the_teacher_keeps_its_own_normalisation_and_precision(tmp_path):
+def test_the_teacher_keeps_its_own_normalization_and_precision(tmp_path):
     """Gradients pass what turns the student's inputs into the teacher's."""
     own = dict(
         type='ClsDataPreprocessor', num_classes=5, mean=[10, 20, 30], std=[2, 3, 4], to_rgb=False
@@ -167,8 +167,8 @@ def test_the_teacher_keeps_its_own_normalisation_and_precision(tmp_path):
 
 
 def test_the_augmentor_makes_them_disagree(tmp_path):
-    colour = dict(type='mmkd.ColourAugmentor', hidden=4)
-    model, mixer, inputs, samples = built(tmp_path, prob=1.0, augmentor=colour)
+    color = dict(type='mmkd.ColourAugmentor', hidden=4)
+    model, mixer, inputs, samples = built(tmp_path, prob=1.0, augmentor=color)
     for iteration in range(15):
         mixer.learn(model, inputs, samples, iteration)
     hard = [sum(disagree(model, mixer.mix(inputs, samples, i).inputs, samples)) for i in range(5)]
