@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
+from mmengine.utils import apply_to
 from torch import Tensor, nn
 
 from mmkd.models.normalization import Renormalizer
 from mmkd.models.teacher import Teacher, check_arguments
 from mmkd.registry import MODELS
-from mmkd.taps import Tap, flatten, probe_batch
+from mmkd.taps import Tap, probe_batch
 from mmkd.utils.loading import build_plain
 
 # Modules that post-processing reads. Taps are read as fp32 too, and NMS has no half precision.
@@ -66,18 +67,9 @@ class TeacherAlone(BaseModel):
 
 
 def to_float(module: nn.Module, args: Any, output: Any) -> Any:
-    """Forward hook: convert half-precision outputs to fp32, in whatever container they are."""
-    if all(t.dtype == torch.float32 for t in flatten(output)):
-        return output
-    return as_float(output)
-
-
-def as_float(value: Any) -> Any:
-    """Return nested tuples, lists and dicts with every floating tensor in fp32."""
-    if isinstance(value, Tensor):
-        return value.float() if torch.is_floating_point(value) else value
-    if isinstance(value, Mapping):
-        return {k: as_float(v) for k, v in value.items()}
-    if isinstance(value, (tuple, list)):
-        return type(value)(as_float(v) for v in value)
-    return value
+    """Forward hook: convert half-precision outputs to fp32, in nested containers as well."""
+    return apply_to(
+        output,
+        lambda value: isinstance(value, Tensor) and torch.is_floating_point(value),
+        Tensor.float,
+    )
