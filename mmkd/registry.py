@@ -20,7 +20,7 @@ from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 from torch import nn
 
-from mmkd.utils.errors import ConfigError, config_key, did_you_mean
+from mmkd.utils.errors import ConfigError, check_names, config_key, did_you_mean
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmkd', locations=['mmkd'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmkd', locations=['mmkd'])
@@ -93,25 +93,20 @@ def build(config: Any, base: type, key: str) -> Any:
     """
     name = config.get('type') if isinstance(config, Mapping) else None
     if name is None:
-        raise ConfigError(key, f'is a dict with a `type`, not {config!r}')
+        raise ConfigError(key, f'must be a dict with a `type`, got {config!r}')
     found = MODELS.get(name) if isinstance(name, str) else name
     kind = base.__name__.lower()
+    article = 'an' if kind[0] in 'aeiou' else 'a'
     if not is_a(found, base):
         known = [f'mmkd.{n}' for n, c in MODELS.module_dict.items() if is_a(c, base)]
-        what = f'no {kind} {name!r}' if found is None else f'{name!r} is no {kind}'
+        what = f'no {kind} {name!r}' if found is None else f'{name!r} is not {article} {kind}'
         hint = did_you_mean(str(name), known, 6)
         if found is None and '.' in name and not name.startswith('mmkd.'):
             hint = '; custom_imports must name the module that registers it'
         raise ConfigError(f'{key}.type', what + hint)
     arguments = {k: v for k, v in config.items() if k != 'type'}
-    known = arguments_of(found)
-    for argument in arguments:
-        if argument not in known:
-            raise ConfigError(
-                f'{key}.{argument}',
-                f'{found.__name__} has no such argument{did_you_mean(argument, known)}',
-            )
     with config_key(key):
+        check_names(arguments, arguments_of(found), found.__name__)
         try:
             built = found(**arguments)
         except TypeError as error:

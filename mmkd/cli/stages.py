@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 
 import mmkd
 from mmkd.cli.common import config_path, read_config, use_available_backend
-from mmkd.utils import ConfigError, did_you_mean
+from mmkd.utils import ConfigError, check_names, config_key
 
 # Trains a config with options in a work directory and returns the path of its last checkpoint.
 Train = Callable[[str, dict[str, Any], Path], Path]
@@ -63,9 +63,8 @@ def read_stages(entries: Sequence[Any], folder: Path | None = None) -> list[Stag
     for index, entry in enumerate(entries):
         given = dict(entry) if isinstance(entry, Mapping) else dict(config=entry)
         key = f'stages.{index}'
-        for name in given:
-            if name not in KEYS:
-                raise ConfigError(f'{key}.{name}', f'no such key{did_you_mean(name, KEYS)}')
+        with config_key(key):
+            check_names(given, KEYS)
         if not given.get('config'):
             raise ConfigError(f'{key}.config', 'is missing')
         config = Path(config_path(given['config'], f'{key}.config'))

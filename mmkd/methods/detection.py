@@ -11,7 +11,7 @@ from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
 from mmkd.methods.base import Method
-from mmkd.utils import ConfigError, box_tensor, config_key, did_you_mean, one_of
+from mmkd.utils import ConfigError, box_tensor, check_names, config_key, one_of
 from mmkd.view import View
 
 
@@ -98,8 +98,7 @@ def parse_family(head: Any) -> HeadFamily:
         return FAMILIES[one_of(FAMILIES, head=head)]
     known = list(HeadFamily.__dataclass_fields__)
     with config_key('head'):
-        for name in set(head) - set(known):
-            raise ConfigError(name, f'no such key{did_you_mean(name, known)}')
+        check_names(head, known)
         if 'box' in head:
             one_of(('distribution', 'giou', 'iou'), box=head['box'])
         try:

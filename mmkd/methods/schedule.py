@@ -9,9 +9,9 @@ from typing import Any
 
 from mmkd.utils import (
     ConfigError,
+    check_names,
     config_key,
     deprecated,
-    did_you_mean,
     epoch_progress,
     integer,
     non_negative,
@@ -65,8 +65,7 @@ class Schedule:
         if 'value' not in config:
             raise ConfigError('weight', f'must have a value; the keys are {", ".join(known)}')
         with config_key('weight' if isinstance(weight, Mapping) else ''):
-            for name in set(config) - set(known):
-                raise ConfigError(name, f'no such key{did_you_mean(name, known)}')
+            check_names(config, known)
             non_negative(**{'value' if isinstance(weight, Mapping) else 'weight': config['value']})
             one_of((None, 'linear', 'cosine'), decay=config.get('decay'))
             for name, least in dict(warmup_iters=0, begin=0, every=1).items():

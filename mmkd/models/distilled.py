@@ -11,7 +11,7 @@ from torch import nn
 from mmkd.models.distiller import ARGUMENTS, Distiller
 from mmkd.models.teacher import KEY
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, did_you_mean, isolated_rng
+from mmkd.utils import ConfigError, check_names, config_key, isolated_rng
 
 
 class DistilledMixin:
@@ -74,9 +74,8 @@ def distilled(model: nn.Module, **distill: Any) -> nn.Module:
     Raises:
         ConfigError: An argument is unknown or invalid, or the model has no ``loss``.
     """
-    for name in distill:
-        if name not in ARGUMENTS:
-            raise ConfigError(f'{KEY}.{name}', f'no such key{did_you_mean(name, ARGUMENTS)}')
+    with config_key(KEY):
+        check_names(distill, ARGUMENTS)
     if not hasattr(type(model), 'loss'):
         raise ConfigError(
             'model.student', f'{type(model).__name__} has no loss(inputs, data_samples) to extend'

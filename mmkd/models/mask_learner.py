@@ -15,7 +15,7 @@ from mmkd.methods.maskd import MaskTokens
 from mmkd.models.teacher import Teacher, check_arguments
 from mmkd.registry import MODELS
 from mmkd.taps import Tap, probe_batch
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, config_key, integer
 
 KEY = 'model'
 
@@ -61,8 +61,8 @@ class MaskLearner(BaseModel):
         if data_preprocessor is None:
             data_preprocessor = getattr(frozen.model, 'data_preprocessor', None)
         super().__init__(data_preprocessor=data_preprocessor)
-        if num_tokens < 1:
-            raise ConfigError(f'{KEY}.num_tokens', f'must be at least 1, got {num_tokens}')
+        with config_key(KEY):
+            integer(1, num_tokens=num_tokens)
         self.teacher = frozen  # no module: out of the state dict, the optimizer and train()
         self.tap, self.dice_weight = tap, dice_weight
         (picked,) = Tap.parse(dict(module=tap), levels, f'{KEY}.tap')
@@ -71,12 +71,11 @@ class MaskLearner(BaseModel):
         maps = frozen.probe(*probe_batch(frozen.model, (probe_size[0], probe_size[1])))[whole]
         self.num_maps = len(maps)
         wanted = range(len(maps)) if picked.levels is None else picked.levels
-        for level in wanted:
-            if not -len(maps) <= level < len(maps):
-                raise ConfigError(
-                    f'{KEY}.levels',
-                    f'level {level} is out of range: {tap!r} yields {len(maps)} tensors',
-                )
+        if any(not -len(maps) <= level < len(maps) for level in wanted):
+            raise ConfigError(
+                f'{KEY}.levels',
+                f'{tuple(wanted)} is out of range: {tap!r} yields {len(maps)} tensors',
+            )
         #: Position of each level among the tokens.
         self.levels = {level % len(maps): index for index, level in enumerate(wanted)}
         if len(self.levels) < len(wanted):

@@ -19,7 +19,7 @@ from mmkd.models.normalization import Renormalizer
 from mmkd.models.speed import PRECISIONS, Form, Trial, compile_between, fastest, try_forms
 from mmkd.registry import arguments_of
 from mmkd.taps import Tap, TapReader, as_fp32
-from mmkd.utils import ConfigError, config_key, did_you_mean, non_negative, one_of
+from mmkd.utils import ConfigError, check_names, config_key, non_negative, one_of
 from mmkd.utils.loading import build_plain, hash_of, load_config, load_strictly
 
 KEY = 'model.distill'
@@ -280,9 +280,8 @@ def check_arguments(config: Any, key: str) -> dict[str, Any]:
     known.remove('key')
     if not isinstance(config, Mapping) or 'config' not in config:
         raise ConfigError(key, NO_TEACHER)
-    for name in config:
-        if name not in known:
-            raise ConfigError(f'{key}.{name}', f'no such argument{did_you_mean(name, known)}')
+    with config_key(key):
+        check_names(config, known)
     return dict(config)
 
 

@@ -80,3 +80,21 @@ def did_you_mean(name: str, known: Iterable[str], limit: int = 4) -> str:
     if not near and len(known) <= 12:
         near = known
     return f'; the nearest are: {", ".join(near)}' if near else ''
+
+
+def check_names(names: Iterable[str], known: Iterable[str], owner: str = '') -> None:
+    """Check that all names are known.
+
+    Args:
+        names: Names in a config.
+        known: Names that exist.
+        owner: What has them, for the message. Defaults to ``''``.
+
+    Raises:
+        ConfigError: A name does not exist; its key is the name itself.
+    """
+    known = list(known)
+    for name in names:
+        if name not in known:
+            what = f'{owner} has no such argument' if owner else 'no such key'
+            raise ConfigError(name, what + did_you_mean(name, known))

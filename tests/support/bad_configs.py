@@ -190,7 +190,7 @@ AT_BUILD: dict[str, tuple[Callable[[dict, Path], None], str, str]] = {
     'mixer as method': (
         put('methods.feature.type', 'mmkd.PatchMix'),
         f'{METHODS}.feature.type',
-        'is no method',
+        'is not a method',
     ),
     'unknown argument': (
         put('methods.feature.normalise', True),
@@ -261,7 +261,7 @@ AT_BUILD: dict[str, tuple[Callable[[dict, Path], None], str, str]] = {
         f'{MIXER}.type',
         r'no mixer .*the nearest are: mmkd\.PatchMix',
     ),
-    'method as mixer': (put('mixer.type', 'mmkd.LogitKD'), f'{MIXER}.type', 'is no mixer'),
+    'method as mixer': (put('mixer.type', 'mmkd.LogitKD'), f'{MIXER}.type', 'is not a mixer'),
     'unknown argument of a mixer': (put('mixer.num_image', 2), f'{MIXER}.num_image', 'num_images'),
     'variant': (put('mixer.variant', 'rows'), f'{MIXER}.variant', "'random', 'permutation'"),
     'prob': (put('mixer.prob', 2), f'{MIXER}.prob', 'between 0 and 1'),

@@ -361,7 +361,7 @@ def test_mixed_maps_are_what_is_augmented():
             r'refine\.optimizer',
             'must be an optimizer config',
         ),
-        (dict(MIMIC['cls'], refine=dict(type='mmkd.DAM')), r'refine\.type', 'is no refinement'),
+        (dict(MIMIC['cls'], refine=dict(type='mmkd.DAM')), r'refine\.type', 'is not a refinement'),
         (dict(MIMIC['cls'], refine=dict(type='mmkd.DAFA', p=1)), r'refine\.p', 'no such argument'),
         (dict(MIMIC['cls'], refine='mmkd.DAFA'), 'refine', 'a dict with a `type`'),
     ],

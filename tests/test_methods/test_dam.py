@@ -238,7 +238,7 @@ def test_number_of_classes_of_other_detectors():
             'must be non-negative',
         ),
         ('det', dict(type='mmkd.AT', region=dict(type='mmkd.DAM')), 'region', 'AT aligns no maps'),
-        ('det', dict(region=dict(type='mmkd.DAFA')), r'region\.type', 'is no region'),
+        ('det', dict(region=dict(type='mmkd.DAFA')), r'region\.type', 'is not a region'),
     ],
 )
 def test_bad_configs(task, method, key, message, tmp_path):

@@ -227,7 +227,10 @@ def test_batches_of_one_image():
         (lambda: MixtureAugmentor(bank=()), '^bank.*empty'),
         (lambda: MixtureAugmentor(tau=0), '^tau.*positive'),
         (lambda: MixtureAugmentor(bank=(dict(type='mmkd.AffinAugmentor'),)), 'mmkd.AffineAug'),
-        (lambda: MixtureAugmentor(bank=(dict(type='mmkd.MixUp'),)), r'bank\.0\.type.*no augmentor'),
+        (
+            lambda: MixtureAugmentor(bank=(dict(type='mmkd.MixUp'),)),
+            r'bank\.0\.type.*not an augmentor',
+        ),
         (lambda: VAEAugmentor('vae.py'), r'^vae.*config=…, checkpoint=…'),
     ],
 )

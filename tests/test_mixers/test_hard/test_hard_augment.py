@@ -387,7 +387,7 @@ def test_boxes_do_not_move(tmp_path):
         (dict(thresholds=(2.0, 1.0)), r'\.thresholds: must be \(l_min, l_max\)'),
         (dict(thresholds=(1.0,)), r'\.thresholds: must be \(l_min, l_max\)'),
         (dict(optimizer=dict(type='NoOptimizer')), r'\.optimizer: .*Adam'),
-        (dict(augmentor=dict(type='mmkd.MixUp')), r"\.augmentor\.type: 'mmkd.MixUp' is no aug"),
+        (dict(augmentor=dict(type='mmkd.MixUp')), r"\.augmentor\.type: 'mmkd.MixUp' is not an aug"),
         (dict(student='head.fk'), r'\.student: .*head\.fc'),
         (dict(student=['head.fc', 'neck']), r'\.student: must be one tap'),
         (dict(student='backbone'), r'\.student: the student.s logits .* not of the same'),
