@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MessageHub
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from support.runs import make_data
 
@@ -44,11 +46,10 @@ def same_seed():
 
 @pytest.fixture(autouse=True)
 def fresh_progress():
-    """Runs publish their iteration globally; no test starts at the end of another one's run."""
-    from mmengine.logging import MessageHub
-
+    """Runs publish their iteration and scope globally, by names that are equal within a second."""
     yield
     MessageHub._instance_dict.clear()
+    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(scope='session')

@@ -15,7 +15,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 from support.tiny_models import MIMIC, make_student, teacher_config
 
-from mmkd.models.mask_tokens import load_tokens
+from mmkd.methods.maskd import load_tokens
 from mmkd.utils import ConfigError
 from mmkd.utils.loading import FORCE, fetch, read_checkpoint, weights_only
 
