@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
 import subprocess
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 
+from mmkd import cli
 from mmkd.utils.loading import build_plain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,12 +46,35 @@ class Workspace:
         """Return the path of a task's distillation config, or of one below ``configs/``."""
         return str(ROOT / CONFIGS.get(name, f'configs/{name}'))
 
-    def run(self, *command: object, code: int = 0, **environment: str) -> str:
-        """Run a tool (or a script) and return what it printed.
+    def run(self, *command: object, code: int = 0) -> str:
+        """Run a tool in this process, which has imported everything, and return what it printed.
 
         Args:
             *command: Path below the repository, and arguments.
             code: Exit code that is expected. Defaults to 0.
+        """
+        tool, *arguments = map(str, command)
+        printed, ended = io.StringIO(), 0
+        with pytest.MonkeyPatch.context() as patch, this_process_as_it_is():
+            patch.chdir(self.folder)
+            patch.setattr(sys, 'argv', [tool, *arguments])
+            with redirect_stdout(printed), redirect_stderr(printed):
+                try:
+                    cli.run(Path(tool).stem)
+                except SystemExit as error:
+                    ended = error.code if isinstance(error.code, int) else int(bool(error.code))
+                    print('' if isinstance(error.code, int) else error.code)
+                except Exception:
+                    ended = 1
+                    traceback.print_exc()
+        assert ended == code, printed.getvalue()[-4000:]
+        return printed.getvalue()
+
+    def start(self, *command: object, **environment: str) -> str:
+        """Run a tool or a script as a process and return what it printed.
+
+        Args:
+            *command: Path below the repository, and arguments.
             **environment: Additional environment variables.
         """
         tool, *arguments = map(str, command)
@@ -63,7 +94,7 @@ class Workspace:
             },
         )
         printed = done.stdout + done.stderr
-        assert done.returncode == code, printed[-4000:]
+        assert done.returncode == 0, printed[-4000:]
         return printed
 
     def coco_layout(self) -> None:
@@ -94,6 +125,21 @@ class Workspace:
         with socket.socket() as s:
             s.bind(('127.0.0.1', 0))
             return str(s.getsockname()[1])
+
+
+@contextmanager
+def this_process_as_it_is() -> Iterator[None]:
+    """Undo what a tool sets for its process: environment, trusted classes, loggers and scopes."""
+    environment, trusted = dict(os.environ), torch.serialization.get_safe_globals()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(trusted)
+        for kind in (DefaultScope, MessageHub, MMLogger, Visualizer):
+            kind._instance_dict.clear()
 
 
 @pytest.fixture(scope='session')
