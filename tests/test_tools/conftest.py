@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import socket
@@ -12,6 +11,9 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryFile
+from threading import Lock
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
 from mmkd import cli
+from mmkd.cli import stages
 from mmkd.utils.loading import build_plain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,27 +57,28 @@ class Workspace:
             code: Exit code that is expected. Defaults to 0.
         """
         tool, *arguments = map(str, command)
-        printed, ended = io.StringIO(), 0
-        with pytest.MonkeyPatch.context() as patch, this_process_as_it_is():
+        ended: Any = 0
+        with pytest.MonkeyPatch.context() as patch, this_process_as_it_is(), printed() as screen:
             patch.chdir(self.folder)
             patch.setattr(sys, 'argv', [tool, *arguments])
-            with redirect_stdout(printed), redirect_stderr(printed):
-                try:
-                    cli.run(Path(tool).stem)
-                except SystemExit as error:
-                    ended = error.code if isinstance(error.code, int) else int(bool(error.code))
-                    print('' if isinstance(error.code, int) else error.code)
-                except Exception:
-                    ended = 1
-                    traceback.print_exc()
-        assert ended == code, printed.getvalue()[-4000:]
-        return printed.getvalue()
+            try:
+                cli.run(Path(tool).stem)
+            except SystemExit as error:
+                ended = error.code or 0
+            except Exception:
+                ended = 1
+                traceback.print_exc()
+        if isinstance(ended, str):  # a message, as Python prints it
+            screen, ended = [*screen, ended], 1
+        assert ended == code, ''.join(screen)[-4000:]
+        return ''.join(screen)
 
-    def start(self, *command: object, **environment: str) -> str:
+    def start(self, *command: object, code: int = 0, **environment: str) -> str:
         """Run a tool or a script as a process and return what it printed.
 
         Args:
             *command: Path below the repository, and arguments.
+            code: Exit code that is expected. Defaults to 0.
             **environment: Additional environment variables.
         """
         tool, *arguments = map(str, command)
@@ -94,7 +98,7 @@ class Workspace:
             },
         )
         printed = done.stdout + done.stderr
-        assert done.returncode == 0, printed[-4000:]
+        assert done.returncode == code, printed[-4000:]
         return printed
 
     def coco_layout(self) -> None:
@@ -128,6 +132,31 @@ class Workspace:
 
 
 @contextmanager
+def printed() -> Iterator[list[str]]:
+    """Yield a list that has what this process and its children print, afterwards."""
+    screen: list[str] = []
+    saved = os.dup(1), os.dup(2)
+    with TemporaryFile('a+', buffering=1) as file:
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
+        try:
+            # Python's streams write to the descriptors, which a tool may redirect.
+            with (
+                open(1, 'w', buffering=1, closefd=False) as out,
+                open(2, 'w', buffering=1, closefd=False) as err,
+                redirect_stdout(out),
+                redirect_stderr(err),
+            ):
+                yield screen
+        finally:
+            for descriptor, original in zip((1, 2), saved):
+                os.dup2(original, descriptor)
+                os.close(original)
+            file.seek(0)
+            screen.append(file.read())
+
+
+@contextmanager
 def this_process_as_it_is() -> Iterator[None]:
     """Undo what a tool sets for its process: environment, trusted classes, loggers and scopes."""
     environment, trusted = dict(os.environ), torch.serialization.get_safe_globals()
@@ -154,6 +183,19 @@ def workspace(tmp_path_factory, shapes) -> Workspace:
         name = teacher.config.partition('::')[2]
         made.save_untrained(Config.fromfile(ROOT / 'configs' / name), teacher.checkpoint)
     return made
+
+
+@pytest.fixture
+def runs_here(monkeypatch):
+    """Let studies and quickstarts train in this process, one run after the other."""
+    alone = Lock()
+
+    def run(command, stdout, **_):
+        with alone, this_process_as_it_is(), redirect_stdout(stdout), redirect_stderr(stdout):
+            stages.run_here(Path(command[-2]), **json.loads(command[-1]))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(stages.subprocess, 'run', run)
 
 
 @pytest.fixture(scope='session')

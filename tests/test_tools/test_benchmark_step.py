@@ -83,7 +83,7 @@ def test_the_tax_is_that_of_the_rounds():
 @pytest.mark.slow
 def test_the_tool(workspace):
     """Of several students, with a mixer, of pairs, and of the batch before."""
-    printed = workspace.run(
+    printed = workspace.start(  # it measures the memory of its process
         'tools/benchmark_step.py',
         workspace.config('kd/pspnet-mimic_r18_r18-w16_nuclei.py'),
         workspace.config('pskd/pspnet_r18_r18-w16_nuclei.py'),

@@ -18,7 +18,7 @@ def test_published_coco_recipe_in_two_processes(workspace):
     config = workspace.config('pskd/retinanet_r101_r50_coco.py')
     teacher = load_config(Config.fromfile(config).model.distill.teacher.config, 'teacher')[0]
     workspace.save_untrained(teacher, 'teacher_r101.pth')
-    printed = workspace.run(
+    printed = workspace.start(
         'tools/dist_train.sh',
         config,
         2,
@@ -55,7 +55,7 @@ def test_published_coco_recipe_in_two_processes(workspace):
 @pytest.mark.ddp
 def test_dist_test(workspace, trained):
     alone = workspace.run('tools/test.py', workspace.config('cls'), trained / 'epoch_2.pth')
-    several = workspace.run(
+    several = workspace.start(
         'tools/dist_test.sh',
         workspace.config('cls'),
         trained / 'epoch_2.pth',
@@ -68,7 +68,7 @@ def test_dist_test(workspace, trained):
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
 def test_usage(workspace, script):
-    assert 'usage: ' in workspace.run(f'tools/{script}', 'config.py', code=2)
+    assert 'usage: ' in workspace.start(f'tools/{script}', 'config.py', code=2)
 
 
 def test_slurm_passes_everything_on(workspace):
@@ -76,7 +76,7 @@ def test_slurm_passes_everything_on(workspace):
     fake.parent.mkdir()
     fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     fake.chmod(0o755)
-    printed = workspace.run(
+    printed = workspace.start(
         'tools/slurm_train.sh',
         'gpus',
         'job name',

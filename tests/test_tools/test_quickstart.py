@@ -54,7 +54,7 @@ def test_quickstart(workspace):
 
 
 @pytest.mark.slow
-def test_quickstart_without_teacher(workspace):
+def test_quickstart_without_teacher(workspace, runs_here):
     """No teacher is trained, and the plain student has batches without pairs."""
     printed = workspace.run(
         'tools/quickstart.py',

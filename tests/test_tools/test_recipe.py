@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -137,8 +138,12 @@ def test_every_study_names_stages_that_it_has(path, here):
         check_options(ROOT / config, {**(shared if here in folder.parents else {}), **options})
 
 
+# Configs of many rows are the same, and reading those of other packages takes a second.
+read = lru_cache(Config.fromfile)
+
+
 def check_options(config, options):
-    cfg = Config.fromfile(config)
+    cfg = read(config)
     for name, value in options.items():
         assert '$' not in str(value)
         node = cfg

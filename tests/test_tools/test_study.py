@@ -16,7 +16,7 @@ SHORT = {
 
 
 @pytest.mark.slow
-def test_a_study(workspace):
+def test_a_study(workspace, runs_here):
     config = workspace.config('cls')
     teacher = ROOT / 'configs/teachers/resnet_r18-w32_shapes-cls.py'
     # The teacher counts as trained: its weights and its result are there.

@@ -13,6 +13,7 @@ from mmkd.cli.test_teacher import teacher_run_config
 from mmkd.utils import ConfigError
 
 
+@pytest.mark.slow
 def test_the_model_is_registered_on_import():
     code = "import mmkd; assert mmkd.registry.MODELS.get('mmkd.TeacherAlone')"
     subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True)
