@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import torch
@@ -162,9 +163,10 @@ class DistillHook(Hook):
         try:
             distiller.load_state_dict(state)
         except RuntimeError as error:
+            detail = textwrap.shorten(str(error), 200, placeholder=' …')
             raise RuntimeError(
-                f'the {ENTRY!r} entry of the checkpoint does not match model.distill.methods: '
-                f'{error}'
+                f'the {ENTRY!r} entry of the checkpoint does not match model.distill.methods, so '
+                f'the run cannot be resumed; use load_from to start from its weights: {detail}'
             ) from error
 
 
