@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -20,6 +20,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
 from mmkd import cli
@@ -158,11 +159,23 @@ def printed() -> Iterator[list[str]]:
 
 @contextmanager
 def this_process_as_it_is() -> Iterator[None]:
-    """Undo what a tool sets for its process: environment, trusted classes, loggers and scopes."""
+    """Undo what a tool sets for its process: environment, trusted classes, loggers and scopes.
+
+    Data are loaded without workers, for which a process waits seconds when it goes on without them.
+    """
     environment, trusted = dict(os.environ), torch.serialization.get_safe_globals()
+    build = Runner.build_dataloader
+
+    def build_without_workers(loader: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(loader, Mapping):
+            loader = {**loader, 'num_workers': 0, 'persistent_workers': False}
+        return build(loader, *args, **kwargs)
+
     try:
+        Runner.build_dataloader = staticmethod(build_without_workers)
         yield
     finally:
+        Runner.build_dataloader = staticmethod(build)
         os.environ.clear()
         os.environ.update(environment)
         torch.serialization.clear_safe_globals()

@@ -60,8 +60,6 @@ def test_quickstart_without_teacher(workspace, runs_here):
         'tools/quickstart.py',
         *('--task', 'cls', '--method', 'ips', '--work-dir', 'alone', '--cfg-options'),
         *('train_cfg.max_epochs=1', 'train_dataloader.batch_size=8'),
-        *(f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test')),
-        *(f'{split}_dataloader.persistent_workers=False' for split in ('train', 'val', 'test')),
     )
     assert '2/2 ips' in printed
     results = json.loads((workspace.folder / 'alone/cls/results.json').read_text())
