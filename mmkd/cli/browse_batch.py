@@ -25,7 +25,7 @@ from mmkd.models.teacher import KEY
 from mmkd.registry import build
 from mmkd.utils.errors import ConfigError
 from mmkd.utils.loading import build_plain
-from mmkd.utils.student_config import plain_config
+from mmkd.utils.student_config import plain_config, required
 
 COLUMNS = 4
 
@@ -65,8 +65,7 @@ def browse_batches(
         ConfigError: The config has no training data, the mixer does not support them, or the
             checkpoint holds no state of the mixer.
     """
-    if not cfg.get('train_dataloader'):
-        raise ConfigError('train_dataloader', 'the config has none')
+    required(cfg, 'train_dataloader')
     out.mkdir(parents=True, exist_ok=True)
     distill = distill_config(cfg)
     preprocessor, loader, views = view_batches(cfg, distill, seed, checkpoint)

@@ -17,7 +17,7 @@ import torch
 from mmengine.config import Config, DictAction
 
 from mmkd.utils.compat import payload, require
-from mmkd.utils.errors import ConfigError, Interrupted, NonFiniteError, did_you_mean
+from mmkd.utils.errors import ConfigError, Interrupted, NonFiniteError, did_you_mean, refuse
 from mmkd.utils.loading import read_checkpoint, refusal, restrict, unsafe
 from mmkd.utils.student_config import is_distilled
 
@@ -85,10 +85,8 @@ def read_config(name: str, options: Mapping[str, Any] | None = None, key: str = 
     Raises:
         ConfigError: The file does not exist or cannot be parsed.
     """
-    try:
+    with refuse(key, f'cannot read {name!r}', OSError, SyntaxError):
         cfg = Config.fromfile(config_path(name, key))
-    except (OSError, SyntaxError) as error:
-        raise ConfigError(key, f'cannot read {name!r}: {error}') from error
     if options:
         cfg.merge_from_dict(dict(options))
     return cfg
@@ -156,14 +154,24 @@ def use_available_backend(cfg: Config) -> None:
         torch.distributed.init_process_group(**dist)
 
 
+def existing_file(path: Path, key: str) -> Path:
+    """Return a path.
+
+    Raises:
+        ConfigError: It is no file.
+    """
+    if not path.is_file():
+        raise ConfigError(key, f'{str(path)!r} does not exist')
+    return path
+
+
 def read_training_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
     """Read a checkpoint file of a training run.
 
     Raises:
         ConfigError: It does not exist, is corrupt or not a checkpoint, or holds more than weights.
     """
-    if not path.is_file():
-        raise ConfigError('checkpoint', f'{str(path)!r} does not exist')
+    existing_file(path, 'checkpoint')
     content = read_checkpoint(str(path), 'checkpoint', trusted, '--trusted')
     if not isinstance(content, Mapping) or 'state_dict' not in content:
         raise ConfigError('checkpoint', f'{str(path)!r} holds no state dict')

@@ -13,7 +13,7 @@ import torch
 from mmengine.config import Config
 
 from mmkd.cli.common import make_parser, read_config, read_training_checkpoint
-from mmkd.utils.errors import ConfigError
+from mmkd.utils.errors import ConfigError, refuse
 from mmkd.utils.loading import build_plain
 from mmkd.utils.student_config import mmkd_keys, plain_config
 
@@ -87,10 +87,8 @@ def export_student(
     cfg = forget_run(plain_config(config_of_run(config, content, checkpoint)))
     state = pick_weights(content, ema, checkpoint)
     model = build_plain(cfg, 'config')
-    try:
+    with refuse('config', f'{checkpoint} does not fit the student', RuntimeError):
         model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise ConfigError('config', f'{checkpoint} does not fit the student: {error}') from error
     for key in mmkd_keys({k: v for k, v in cfg.items() if k != 'model'}):
         print(f'warning: {key} of the config still needs mmkd, for training')
     meta = {k: v for k, v in (content.get('meta') or {}).items() if k in KEPT_META}
@@ -111,10 +109,8 @@ def config_of_run(config: Any, content: Mapping[str, Any], checkpoint: Any) -> C
     text = (content.get('meta') or {}).get('cfg')
     if not text:
         raise ConfigError('config', f'{checkpoint} contains no config; pass --config')
-    try:
+    with refuse('config', f'cannot read that of {checkpoint}', OSError, SyntaxError):
         return Config.fromstring(text, '.py')
-    except (OSError, SyntaxError) as error:
-        raise ConfigError('config', f'cannot read that of {checkpoint}: {error}') from error
 
 
 def forget_run(cfg: Config) -> Config:

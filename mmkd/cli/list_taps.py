@@ -22,7 +22,7 @@ from torch import nn
 from mmkd.cli.common import distill_config, load_config, make_parser
 from mmkd.models.teacher import teacher_configs
 from mmkd.taps import flatten, probe_batch
-from mmkd.utils.errors import ConfigError
+from mmkd.utils.errors import ConfigError, refuse
 from mmkd.utils.loading import build_plain
 from mmkd.utils.loading import load_config as load_teacher_config
 from mmkd.utils.student_config import plain_config
@@ -61,10 +61,8 @@ def list_taps(
     Raises:
         ConfigError: A config or the pattern is invalid, or the images are too small for a model.
     """
-    try:
+    with refuse('--filter', f'{pattern!r} is no regular expression', re.error):
         matches = re.compile(pattern or '').search
-    except re.error as error:
-        raise ConfigError('--filter', f'{pattern!r} is no regular expression: {error}') from error
     MMLogger.get_instance('list_taps', log_level='ERROR')
     # Paths are there to be copied: nothing is truncated, whatever the width of the terminal.
     console = console or Console(width=200)
@@ -119,12 +117,8 @@ def run_modules(
         if path:
             module.register_forward_hook(hook_for(path))
     inputs, samples = probe_batch(model, size)
-    try:
+    with refuse('--size', f'the {name} cannot run images of {size[0]}×{size[1]}', RuntimeError):
         model(inputs, samples, mode='tensor')
-    except RuntimeError as error:
-        raise ConfigError(
-            '--size', f'the {name} cannot run images of {size[0]}×{size[1]}: {error}'
-        ) from error
     return [
         (path, type(module).__name__, calls[path], shorten(shapes[path]))
         for path, module in model.named_modules()

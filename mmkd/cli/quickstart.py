@@ -26,6 +26,7 @@ from mmkd.cli.common import (
     add_config_options,
     config_path,
     distill_config,
+    existing_file,
     make_parser,
     read_config,
 )
@@ -34,7 +35,7 @@ from mmkd.cli.stages import read_finished, run_once
 from mmkd.datasets.shapes import GENERATOR, MARKER, ForeignFolderError, ShapesSettings, make_shapes
 from mmkd.models.teacher import teacher_configs
 from mmkd.utils.compat import payload
-from mmkd.utils.errors import ConfigError, did_you_mean
+from mmkd.utils.errors import ConfigError, did_you_mean, refuse
 from mmkd.utils.student_config import plain_options
 
 DATA = 'data/shapes'
@@ -106,10 +107,7 @@ def distillation_config(method: str, task: str) -> str:
         ConfigError: There is none, or several.
     """
     if method.endswith('.py'):
-        path = config_path(method, '--method')
-        if not Path(path).is_file():
-            raise ConfigError('--method', f'{method!r} does not exist')
-        return path
+        return str(existing_file(Path(config_path(method, '--method')), '--method'))
     configs = payload('configs')
     found = sorted(configs.glob(f'{method}/*_shapes-{task}.py'))
     if len(found) == 1:
@@ -133,11 +131,9 @@ def prepare_data(console: Console) -> dict[str, Any]:
         if content.get('generator') == GENERATOR:
             # Other settings than ours were chosen on purpose, and only their owner replaces them.
             settings = ShapesSettings(**content['settings'])
-    try:
-        with console.status('generating the data'):
-            written = make_shapes(DATA, settings)
-    except (ForeignFolderError, OSError) as error:
-        raise ConfigError(DATA, str(error)) from error
+    what = 'cannot generate the data'
+    with refuse(DATA, what, ForeignFolderError, OSError), console.status('generating the data'):
+        written = make_shapes(DATA, settings)
     counts = f'{settings.num_train} / {settings.num_val} / {settings.num_test}'
     state = 'generated' if written else 'there already'
     console.print(f'{DATA}: {counts} scenes for train / val / test, {state}', highlight=False)

@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from mmkd.cli.common import TRUST, load_config, make_parser
 from mmkd.utils.errors import ConfigError
 from mmkd.utils.loading import load_strictly
-from mmkd.utils.student_config import plain_config
+from mmkd.utils.student_config import plain_config, required
 
 
 def parse_args() -> Namespace:
@@ -63,10 +63,8 @@ def draw_predictions(cfg: Config, folder: str | None, show: bool, wait_time: flo
     Raises:
         ConfigError: The config has no such hook.
     """
-    hook = (cfg.get('default_hooks') or {}).get('visualization')
-    if hook is None:
-        key = 'default_hooks.visualization'
-        raise ConfigError(key, 'is missing, so predictions cannot be drawn')
+    missing = 'is missing, so predictions cannot be drawn'
+    hook = required(cfg, 'default_hooks.visualization', missing)
     scope = cfg.get('default_scope')
     hook.update(enable=True, interval=1) if scope == 'mmpretrain' else hook.update(draw=True)
     if show:

@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from mmkd.cli.common import distill_config, load_config, make_parser
 from mmkd.models.teacher import teacher_configs
 from mmkd.utils.errors import ConfigError, did_you_mean
-from mmkd.utils.student_config import plain_config
+from mmkd.utils.student_config import plain_config, required
 
 
 def parse_args() -> Namespace:
@@ -57,8 +57,7 @@ def teacher_run_config(cfg: Config, split: str = 'test', name: str | None = None
         what = f'no teacher {name!r}' if name else 'there are several teachers'
         raise ConfigError('--teacher', f'{what}{did_you_mean(name or "", teachers)}')
     for part in ('dataloader', 'evaluator'):
-        if not cfg.get(f'{split}_{part}'):
-            raise ConfigError(f'{split}_{part}', f'the config has none, so no --split {split}')
+        required(cfg, f'{split}_{part}', f'the config has none, so no --split {split}')
     plain = plain_config(cfg)
     if split == 'val':
         plain.test_dataloader, plain.test_evaluator = plain.val_dataloader, plain.val_evaluator

@@ -20,8 +20,8 @@ from mmkd.cli.common import load_config, make_parser
 from mmkd.engine import SafeCheckpointHook
 from mmkd.engine.data_check import EMPTY
 from mmkd.engine.resume import shield_workers
-from mmkd.utils.errors import ConfigError
-from mmkd.utils.student_config import is_distilled
+from mmkd.utils.errors import ConfigError, refuse
+from mmkd.utils.student_config import is_distilled, required
 
 # Strategies that shard parameters, or replace the optimizer's step.
 SHARDED = ('FSDPStrategy', 'DeepSpeedStrategy', 'ColossalAIStrategy')
@@ -52,10 +52,7 @@ def main() -> None:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.loss_scale = 'dynamic'
     if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise ConfigError(
-                'auto_scale_lr', '--auto-scale-lr needs auto_scale_lr.base_batch_size in the config'
-            )
+        required(cfg, 'auto_scale_lr.base_batch_size', 'is missing, and --auto-scale-lr needs it')
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:
         cfg.resume = True
@@ -126,15 +123,9 @@ def check_strategy(cfg: Config) -> None:
 
 def check_work_dir(folder: str) -> None:
     """Refuse a work directory that is not writable."""
-    try:
+    with refuse('work_dir', f'cannot write into {folder!r}; choose another --work-dir', OSError):
         Path(folder).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            'work_dir',
-            f'cannot write into {folder!r} ({error.strerror}); choose another --work-dir',
-        ) from error
+        tempfile.TemporaryFile(dir=folder).close()
 
 
 def datasets_in(node: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -183,13 +174,10 @@ def check_annotations(path: str, key: str) -> None:
     """
     if os.path.isdir(path):  # image sets are folders in some data sets
         return
-    try:
-        with open(path, 'rb') as file:
-            first = file.read(64).lstrip()[:1]
-            file.seek(-min(64, os.path.getsize(path)), os.SEEK_END)
-            last = file.read().rstrip()[-1:]
-    except OSError as error:
-        raise ConfigError(key, f'cannot read {path!r}: {error.strerror}') from error
+    with refuse(key, f'cannot read {path!r}', OSError), open(path, 'rb') as file:
+        first = file.read(64).lstrip()[:1]
+        file.seek(-min(64, os.path.getsize(path)), os.SEEK_END)
+        last = file.read().rstrip()[-1:]
     if not first:
         raise ConfigError(key, f'{path!r} is empty')
     if path.endswith('.json') and (first, last) not in ((b'{', b'}'), (b'[', b']')):

@@ -8,7 +8,6 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 from mmengine.config import Config
@@ -16,11 +15,18 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from mmkd.cli.common import distill_config, load_config, make_parser, read_training_checkpoint
+from mmkd.cli.common import (
+    distill_config,
+    existing_file,
+    load_config,
+    make_parser,
+    read_training_checkpoint,
+)
 from mmkd.engine.hooks.distill_hook import ENTRY
 from mmkd.engine.visualization import Observer, draw_sheet
-from mmkd.utils.errors import ConfigError
+from mmkd.utils.errors import ConfigError, refuse
 from mmkd.utils.loading import without_pretrained
+from mmkd.utils.student_config import required
 
 
 def parse_args() -> Namespace:
@@ -50,13 +56,11 @@ def vis_masks(
         ConfigError: Config, checkpoint and images do not fit, or no method has masks or maps.
     """
     for image in images:
-        if not image.is_file():
-            raise ConfigError('images', f'{str(image)!r} does not exist')
+        existing_file(image, 'images')
     if not distill_config(cfg):
         raise ConfigError('model.distill', 'the config has no distillation, so there are no masks')
     content = read_training_checkpoint(checkpoint)
-    scope = cfg.get('default_scope', 'mmengine')
-    with DefaultScope.overwrite_default_scope(scope):
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         model = build_trained(cfg, content, checkpoint).to(device).eval()
         pipeline = image_pipeline(cfg)
         out.mkdir(parents=True, exist_ok=True)
@@ -93,11 +97,9 @@ def build_trained(cfg: Config, content: dict, checkpoint: Path) -> nn.Module:
             f'{str(checkpoint)!r} has no {ENTRY!r} entry: it is an exported student, or was '
             'trained without distillation; use a checkpoint of the training run',
         )
-    try:
+    with refuse('checkpoint', 'does not fit the config', RuntimeError):
         model.load_state_dict(content['state_dict'])
         model.distiller.load_state_dict(own or {})
-    except RuntimeError as error:
-        raise ConfigError('checkpoint', f'does not fit the config: {error}') from error
     return model
 
 
@@ -107,9 +109,5 @@ def image_pipeline(cfg: Config) -> Compose:
     Raises:
         ConfigError: The config has no test data.
     """
-    loader: Any = cfg.get('test_dataloader') or {}
-    steps = (loader.get('dataset') or {}).get('pipeline')
-    if not steps:
-        raise ConfigError('test_dataloader.dataset.pipeline', 'the config has none')
-    steps = [step for step in steps if 'Annotations' not in step['type']]
-    return Compose(steps)
+    steps = required(cfg, 'test_dataloader.dataset.pipeline')
+    return Compose([step for step in steps if 'Annotations' not in step['type']])

@@ -16,6 +16,7 @@ from mmkd.utils.errors import (
     config_key,
     deprecated,
     did_you_mean,
+    refuse,
 )
 from mmkd.utils.gather import gather_rows
 from mmkd.utils.heads import count_classes, find_head, unwrap
@@ -49,6 +50,7 @@ __all__ = [
     'positive',
     'probability',
     'progress',
+    'refuse',
     'single_labels',
     'step_generator',
     'unwrap',

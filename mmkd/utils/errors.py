@@ -47,6 +47,16 @@ def config_key(prefix: str) -> Iterator[None]:
         raise error.within(prefix) from error.__cause__
 
 
+@contextmanager
+def refuse(key: str, message: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn exceptions of some kinds that are raised inside into a ConfigError with their reason."""
+    try:
+        yield
+    except kinds as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise ConfigError(key, f'{message}: {reason}') from error
+
+
 def deprecated(old: str, new: str, stacklevel: int = 3) -> None:
     """Warn that a name will be removed in the next release.
 

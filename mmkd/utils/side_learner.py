@@ -10,7 +10,7 @@ from mmengine.dist import all_reduce, broadcast
 from mmengine.registry import OPTIMIZERS
 from torch import Tensor, nn
 
-from mmkd.utils import ConfigError, did_you_mean
+from mmkd.utils import did_you_mean, refuse
 
 # Interval of a parameter, by name.
 Bounds = Mapping[str, tuple[float, float]]
@@ -53,14 +53,10 @@ class SideLearner(nn.Module):
         self.bounds = dict(bounds or {})
         self.optimizer: torch.optim.Optimizer | None = None
         if optimizer is not None:
-            try:
+            what = "must be an optimizer config, as dict(type='Adam', lr=0.001)"
+            with refuse(key, what, TypeError, ValueError, KeyError):
                 config = dict(optimizer, params=list(module.parameters()))
                 self.optimizer = OPTIMIZERS.build(config)
-            except (TypeError, ValueError, KeyError) as error:
-                raise ConfigError(
-                    key,
-                    f"must be an optimizer config, as dict(type='Adam', lr=0.001): {error}",
-                ) from error
         known = dict(module.named_parameters())
         for name in self.bounds:
             if name not in known:

@@ -31,8 +31,7 @@ def plain_config(cfg: Config) -> Config:
     Raises:
         ConfigError: There is no model.
     """
-    if not cfg.get('model'):
-        raise ConfigError('model', 'the config has none')
+    required(cfg, 'model')
     cfg = copy.deepcopy(cfg)
     if is_distilled(cfg):
         # The type comes first, as in hand-written configs.
@@ -64,6 +63,20 @@ def plain_config(cfg: Config) -> Config:
         if not imports['imports']:
             cfg.pop('custom_imports')
     return cfg
+
+
+def required(cfg: Config, key: str, message: str = 'the config has none') -> Any:
+    """Return the entry of a config at a key, such as ``'test_dataloader.dataset'``.
+
+    Raises:
+        ConfigError: It is missing or empty.
+    """
+    node: Any = cfg
+    for name in key.split('.'):
+        node = (node or {}).get(name)
+    if not node:
+        raise ConfigError(key, message)
+    return node
 
 
 def pairs_images(cfg: Config) -> bool:
