@@ -11,7 +11,6 @@ import copy
 import json
 import re
 import statistics
-from argparse import Namespace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,29 +31,23 @@ Size = tuple[int, int]
 DIFFERENCES = ('loss_difference', 'student_gradient_difference', 'weights_gradient_difference')
 
 
-def parse_args() -> Namespace:
-    """Return the command line."""
+def main() -> None:
+    """Measure and print one table."""
     parser = make_parser(__doc__)
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         '--sizes',
         nargs='+',
         default=['25x42', '50x84', '100x168'],
         help='HEIGHTxWIDTH of the maps. Defaults to three levels of a detector at 1333×800',
     )
-    parser.add_argument('--channels', type=int, default=256, help='Defaults to 256')
-    parser.add_argument('--batch', type=int, default=1, help='Defaults to 1')
-    parser.add_argument(
-        '--pool', type=int, nargs='*', default=[2], help='factors of the pooled forms. Default: 2'
-    )
-    parser.add_argument('--rounds', type=int, default=1, help='of the timing. Defaults to 1')
-    parser.add_argument('--device', default='cpu', help='Defaults to cpu')
-    parser.add_argument('--json', type=Path, help='write the rows to this file as well')
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Measure and print one table."""
-    args = parse_args()
+    add('--channels', type=int, default=256, help='Defaults to 256')
+    add('--batch', type=int, default=1, help='Defaults to 1')
+    add('--pool', type=int, nargs='*', default=[2], help='factors of the pooled forms. Default: 2')
+    add('--rounds', type=int, default=1, help='of the timing. Defaults to 1')
+    add('--device', default='cpu', help='Defaults to cpu')
+    add('--json', type=Path, help='write the rows to this file as well')
+    args = parser.parse_args()
     rows = []
     for size in args.sizes:
         numbers = re.fullmatch(r'(\d+)[x×](\d+)', size)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import platform
 import statistics
-from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,32 +32,26 @@ TOGETHER = 4  # distilled students that are in memory at once
 PARTS = ('mixer', 'teacher', 'taps', 'methods', 'backward', 'optimizer')
 
 
-def parse_args() -> Namespace:
-    """Return the command line."""
+def main() -> None:
+    """Measure and print."""
     parser = make_parser(__doc__)
-    parser.add_argument('configs', nargs='+', help='distillation configs, or paths of studies')
-    parser.add_argument('--device', default='cpu', help='cpu or cuda')
-    parser.add_argument('--size', type=int, nargs=2, default=(320, 320), metavar=('H', 'W'))
-    parser.add_argument('--batch-size', type=int, default=2)
-    parser.add_argument('--repeat', type=int, default=15, help='measured steps')
-    parser.add_argument('--warmup', type=int, default=3)
-    parser.add_argument('--amp', action='store_true', help='autocast for the student')
-    parser.add_argument(
+    add = parser.add_argument
+    add('configs', nargs='+', help='distillation configs, or paths of studies')
+    add('--device', default='cpu', help='cpu or cuda')
+    add('--size', type=int, nargs=2, default=(320, 320), metavar=('H', 'W'))
+    add('--batch-size', type=int, default=2)
+    add('--repeat', type=int, default=15, help='measured steps')
+    add('--warmup', type=int, default=3)
+    add('--amp', action='store_true', help='autocast for the student')
+    add(
         '--iteration',
         type=int,
         help='measure the step of this iteration; by default the first one with full weights',
     )
-    parser.add_argument(
-        '--no-memory', action='store_true', help='skip the processes that measure peak memory'
-    )
+    add('--no-memory', action='store_true', help='skip the processes that measure peak memory')
     add_config_options(parser)
-    parser.add_argument('--json', type=Path, help='write the rows to this file as well')
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Measure and print."""
-    args = parse_args()
+    add('--json', type=Path, help='write the rows to this file as well')
+    args = parser.parse_args()
     setting = Setting(args.device, tuple(args.size), args.batch_size, args.amp, args.iteration)
     runs = list(find_runs(args.configs, args.cfg_options))
     rows = benchmark(runs, setting, args.repeat, args.warmup, not args.no_memory)

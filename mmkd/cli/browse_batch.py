@@ -7,7 +7,6 @@ labels. The teacher's weights are not needed. A learned augmentation has no effe
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,22 +29,16 @@ from mmkd.utils.student_config import plain_config, required
 COLUMNS = 4
 
 
-def parse_args() -> Namespace:
-    """Return the command line."""
-    parser = make_parser(__doc__, config=True)
-    parser.add_argument('--out', type=Path, required=True, help='folder for the pictures')
-    parser.add_argument('--batches', type=int, default=2, help='Defaults to 2')
-    parser.add_argument('--images', type=int, default=8, help='images of a batch. Defaults to 8')
-    parser.add_argument('--seed', type=int, default=0, help='Defaults to 0')
-    parser.add_argument(
-        '--checkpoint', type=Path, help='of a run of the config, for a mixer that learns'
-    )
-    return parser.parse_args()
-
-
 def main() -> None:
     """Draw, and print the paths of the pictures."""
-    args = parse_args()
+    parser = make_parser(__doc__, config=True)
+    add = parser.add_argument
+    add('--out', type=Path, required=True, help='folder for the pictures')
+    add('--batches', type=int, default=2, help='Defaults to 2')
+    add('--images', type=int, default=8, help='images of a batch. Defaults to 8')
+    add('--seed', type=int, default=0, help='Defaults to 0')
+    add('--checkpoint', type=Path, help='of a run of the config, for a mixer that learns')
+    args = parser.parse_args()
     options = args.batches, args.images, args.seed, args.checkpoint
     for path in browse_batches(load_config(args), args.out, *options):
         print(path)

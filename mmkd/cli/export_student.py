@@ -21,33 +21,25 @@ from mmkd.utils.student_config import mmkd_keys, plain_config
 KEPT_META = ('epoch', 'iter', 'dataset_meta', 'mmengine_version')
 
 
-def parse_args() -> argparse.Namespace:
-    """Return the command line."""
+def main() -> None:
+    """Export, and print the paths of the files."""
     parser = make_parser(__doc__)
-    parser.add_argument('checkpoint', help='checkpoint of a training run')
-    parser.add_argument(
-        'out', help='such as student.pth: student-<hash>.pth and student-<hash>.py are written'
-    )
-    parser.add_argument(
-        '--config', help="the run's config; without it, the one inside the checkpoint"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add('checkpoint', help='checkpoint of a training run')
+    add('out', help='such as student.pth: student-<hash>.pth and student-<hash>.py are written')
+    add('--config', help="the run's config; without it, the one inside the checkpoint")
+    add(
         '--ema',
         action=argparse.BooleanOptionalAction,
         help='require the averaged weights of an EMAHook, or take the raw ones; without it, the '
         'averaged ones if there are any',
     )
-    parser.add_argument(
+    add(
         '--trusted',
         action='store_true',
         help='also read a checkpoint that holds more than weights, and so can run code',
     )
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Export, and print the paths of the files."""
-    args = parse_args()
+    args = parser.parse_args()
     paths = export_student(args.checkpoint, args.out, args.config, args.ema, trusted=args.trusted)
     print(*paths, sep='\n')
 

@@ -6,7 +6,6 @@ Each model runs one small forward pass, as in distillation. The teacher's weight
 from __future__ import annotations
 
 import re
-from argparse import Namespace
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
@@ -28,24 +27,20 @@ from mmkd.utils.loading import load_config as load_teacher_config
 from mmkd.utils.student_config import plain_config
 
 
-def parse_args() -> Namespace:
-    """Return the command line."""
+def main() -> None:
+    """Print one table for each model."""
     parser = make_parser(__doc__, config=True)
-    parser.add_argument('--filter', help='list the module paths that match this regular expression')
-    parser.add_argument('--depth', type=int, help='list paths of at most this many parts')
-    parser.add_argument(
+    add = parser.add_argument
+    add('--filter', help='list the module paths that match this regular expression')
+    add('--depth', type=int, help='list paths of at most this many parts')
+    add(
         '--size',
         type=int,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
         help='size of the images; without it, model.distill.probe_size or 128 128',
     )
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Print one table for each model."""
-    args = parse_args()
+    args = parser.parse_args()
     list_taps(load_config(args), args.filter, args.depth, args.size and tuple(args.size))
 
 

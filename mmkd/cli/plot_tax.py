@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from argparse import Namespace
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -37,21 +36,15 @@ AXES: dict[str, tuple[str, Callable[[Row], float]]] = {
 }
 
 
-def parse_args() -> Namespace:
-    """Return the command line."""
-    parser = make_parser(__doc__)
-    parser.add_argument('files', nargs='*', help='JSON files of benchmark_step')
-    parser.add_argument('--against', choices=sorted(AXES), default='size', help='the x axis')
-    parser.add_argument('--out', default='tax.png', help='file for the plot')
-    parser.add_argument(
-        '--page', help='instead of plotting, fill the tables of this page (docs/performance.md)'
-    )
-    return parser.parse_args()
-
-
 def main() -> None:
     """Plot, or fill a page."""
-    args = parse_args()
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add('files', nargs='*', help='JSON files of benchmark_step')
+    add('--against', choices=sorted(AXES), default='size', help='the x axis')
+    add('--out', default='tax.png', help='file for the plot')
+    add('--page', help='instead of plotting, fill the tables of this page (docs/performance.md)')
+    args = parser.parse_args()
     if args.page:
         for file in fill_page(Path(args.page)):
             print(f'{file} does not exist: its table stays as it is')

@@ -41,26 +41,22 @@ from mmkd.utils.student_config import plain_options
 DATA = 'data/shapes'
 
 
-def parse_args() -> Namespace:
-    """Return the command line."""
+def main() -> None:
+    """Run the quickstart."""
     parser = make_parser(__doc__)
-    parser.add_argument('--task', choices=TASKS, default='det', help='Defaults to det')
-    parser.add_argument(
+    add = parser.add_argument
+    add('--task', choices=TASKS, default='det', help='Defaults to det')
+    add(
         '--method',
         default='pskd',
         help='folder of configs/ with the distillation config, or a config. Defaults to pskd',
     )
-    parser.add_argument(
+    add(
         '--work-dir', type=Path, default=Path('work_dirs/quickstart'), help='folder for the results'
     )
-    parser.add_argument('--seed', type=int, default=0, help='of all runs. Defaults to 0')
+    add('--seed', type=int, default=0, help='of all runs. Defaults to 0')
     add_config_options(parser)
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Run the quickstart."""
-    args = parse_args()
+    args = parser.parse_args()
     config = distillation_config(args.method, args.task)
     root = args.work_dir / args.task
     root.mkdir(parents=True, exist_ok=True)

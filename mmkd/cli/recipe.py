@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,14 @@ from mmkd.utils import ConfigError
 from mmkd.utils.compat import payload
 
 
-def parse_args() -> Namespace:
-    """Return the command line."""
-    parser = make_parser(__doc__)
-    parser.add_argument('recipe', help='path of a YAML file with stages')
-    parser.add_argument('--gpus', type=int, help='processes of every stage, by dist_train.sh')
-    parser.add_argument('--until', help='name of the last stage to run')
-    return parser.parse_args()
-
-
 def main() -> None:
     """Run the stages."""
-    args = parse_args()
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add('recipe', help='path of a YAML file with stages')
+    add('--gpus', type=int, help='processes of every stage, by dist_train.sh')
+    add('--until', help='name of the last stage to run')
+    args = parser.parse_args()
     entries = read_config(args.recipe, key='recipe').to_dict().get('stages')
     if not entries:
         raise ConfigError('recipe', f'{args.recipe!r} lists no stages')

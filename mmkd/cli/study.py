@@ -39,16 +39,15 @@ Result = dict[str, Any]
 def parse_args() -> Namespace:
     """Return the command line."""
     parser = make_parser(__doc__)
-    parser.add_argument('study', help='path of a study')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--rows', nargs='+', help='only these rows')
-    parser.add_argument('--jobs', type=int, default=2, help='runs at a time')
-    parser.add_argument(
-        '--test', action='store_true', help='evaluate the test split too; choose settings without'
-    )
-    parser.add_argument('--work-dir', default='work_dirs/studies')
-    parser.add_argument('--json', help='write the results to this file as well')
-    parser.add_argument('--table', action='store_true', help='only tabulate the finished runs')
+    add = parser.add_argument
+    add('study', help='path of a study')
+    add('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    add('--rows', nargs='+', help='only these rows')
+    add('--jobs', type=int, default=2, help='runs at a time')
+    add('--test', action='store_true', help='evaluate the test split too; choose settings without')
+    add('--work-dir', default='work_dirs/studies')
+    add('--json', help='write the results to this file as well')
+    add('--table', action='store_true', help='only tabulate the finished runs')
     return parser.parse_args()
 
 

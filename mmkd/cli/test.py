@@ -5,7 +5,6 @@ A distilled student is built without its teacher.
 
 from __future__ import annotations
 
-from argparse import Namespace
 from typing import Any
 
 from mmengine.config import Config
@@ -19,23 +18,17 @@ from mmkd.utils.loading import load_strictly
 from mmkd.utils.student_config import plain_config, required
 
 
-def parse_args() -> Namespace:
-    """Return the command line."""
-    parser = make_parser(__doc__, config=True)
-    parser.add_argument('checkpoint', help='path or URL of a checkpoint')
-    parser.add_argument('--work-dir', help='folder for the log and the metrics')
-    parser.add_argument('--out', '--dump', help='write the predictions to this .pkl file')
-    parser.add_argument('--show', action='store_true', help='show the predictions in a window')
-    parser.add_argument('--show-dir', help='write pictures of the predictions to this folder')
-    parser.add_argument(
-        '--wait-time', type=float, default=2, help='seconds that --show shows a picture'
-    )
-    return parser.parse_args()
-
-
 def main() -> None:
     """Build the Runner and test."""
-    args = parse_args()
+    parser = make_parser(__doc__, config=True)
+    add = parser.add_argument
+    add('checkpoint', help='path or URL of a checkpoint')
+    add('--work-dir', help='folder for the log and the metrics')
+    add('--out', '--dump', help='write the predictions to this .pkl file')
+    add('--show', action='store_true', help='show the predictions in a window')
+    add('--show-dir', help='write pictures of the predictions to this folder')
+    add('--wait-time', type=float, default=2, help='seconds that --show shows a picture')
+    args = parser.parse_args()
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise ConfigError('--out', f'must end in .pkl, got {args.out!r}')
     cfg = plain_config(load_config(args))

@@ -7,7 +7,6 @@ published one means that the teacher does not work in this setup.
 
 from __future__ import annotations
 
-from argparse import Namespace
 from pathlib import Path
 
 from mmengine.config import Config
@@ -20,18 +19,14 @@ from mmkd.utils.errors import ConfigError, did_you_mean
 from mmkd.utils.student_config import plain_config, required
 
 
-def parse_args() -> Namespace:
-    """Return the command line."""
-    parser = make_parser(__doc__, config=True)
-    parser.add_argument('--work-dir', help='folder for the log')
-    parser.add_argument('--split', choices=['test', 'val'], default='test', help='Defaults to test')
-    parser.add_argument('--teacher', help='name of the teacher, if the config has several')
-    return parser.parse_args()
-
-
 def main() -> None:
     """Test and print the metrics."""
-    args = parse_args()
+    parser = make_parser(__doc__, config=True)
+    add = parser.add_argument
+    add('--work-dir', help='folder for the log')
+    add('--split', choices=['test', 'val'], default='test', help='Defaults to test')
+    add('--teacher', help='name of the teacher, if the config has several')
+    args = parser.parse_args()
     cfg = load_config(args)
     if args.work_dir is None:
         cfg.work_dir = str(Path(cfg.work_dir) / 'teacher')

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import traceback
-from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,26 +26,20 @@ from mmkd.utils.student_config import is_distilled, required
 SHARDED = ('FSDPStrategy', 'DeepSpeedStrategy', 'ColossalAIStrategy')
 
 
-def parse_args() -> Namespace:
-    """Return the command line."""
+def main() -> None:
+    """Build the Runner and train."""
     parser = make_parser(__doc__, config=True)
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
-    parser.add_argument(
-        '--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size'
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add('--work-dir', help='folder for logs and checkpoints')
+    add('--amp', action='store_true', help='automatic mixed precision')
+    add('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size')
+    add(
         '--resume',
         nargs='?',
         const='auto',
         help='continue from this checkpoint; without a value from the last one of the work dir',
     )
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Build the Runner and train."""
-    args = parse_args()
+    args = parser.parse_args()
     cfg = load_config(args)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'

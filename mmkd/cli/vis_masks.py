@@ -5,7 +5,6 @@ The weights of the student and of its methods come from a checkpoint of the trai
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,19 +28,15 @@ from mmkd.utils.loading import without_pretrained
 from mmkd.utils.student_config import required
 
 
-def parse_args() -> Namespace:
-    """Return the command line."""
-    parser = make_parser(__doc__, config=True)
-    parser.add_argument('checkpoint', type=Path, help='checkpoint of its training')
-    parser.add_argument('images', type=Path, nargs='+', help='image files')
-    parser.add_argument('--out', type=Path, required=True, help='folder for the pictures')
-    parser.add_argument('--device', default='cpu', help='Defaults to cpu')
-    return parser.parse_args()
-
-
 def main() -> None:
     """Draw, and print the paths of the pictures."""
-    args = parse_args()
+    parser = make_parser(__doc__, config=True)
+    add = parser.add_argument
+    add('checkpoint', type=Path, help='checkpoint of its training')
+    add('images', type=Path, nargs='+', help='image files')
+    add('--out', type=Path, required=True, help='folder for the pictures')
+    add('--device', default='cpu', help='Defaults to cpu')
+    args = parser.parse_args()
     cfg = load_config(args)
     for path in vis_masks(cfg, args.checkpoint, args.images, args.out, args.device):
         print(path)
