@@ -14,7 +14,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,14 +108,13 @@ def distillation_config(method: str, task: str) -> str:
     found = sorted(configs.glob(f'{method}/*_shapes-{task}.py'))
     if len(found) == 1:
         return os.path.relpath(found[0])
-    if found:
-        names = ', '.join(os.path.relpath(path) for path in found)
-        raise ConfigError('--method', f'{method!r} has several configs; choose one: {names}')
-    folders = {path.parent.name for path in configs.glob(f'*/*_shapes-{task}.py')}
-    known = sorted(folders - {'teachers', 'students'})
-    raise ConfigError(
-        '--method', f'no config in configs/{method} for shapes-{task}{did_you_mean(method, known)}'
-    )
+    names = ', '.join(os.path.relpath(path) for path in found)
+    message = f'{method!r} has several configs; choose one: {names}'
+    if not found:
+        folders = {path.parent.name for path in configs.glob(f'*/*_shapes-{task}.py')}
+        near = did_you_mean(method, sorted(folders - {'teachers', 'students'}))
+        message = f'no config in configs/{method} for shapes-{task}{near}'
+    raise ConfigError('--method', message)
 
 
 def prepare_data(console: Console) -> dict[str, Any]:
@@ -143,10 +142,9 @@ def train(run: Run, folder: Path, data: Mapping[str, Any], console: Console) -> 
         settings.append(Path(teacher).stat().st_mtime_ns)
     digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     task = dict(config=run.config, options=run.options, settings=digest)
-    try:
+    result = None
+    with suppress(ConfigError):
         result = read_finished(folder / 'result.json', task, ('val', 'test'))
-    except ConfigError:
-        result = None
     if result is not None and Path(result['checkpoint']).is_file():
         console.print('  finished earlier with the same settings, re-used')
         return result

@@ -14,8 +14,9 @@ from typing import Any
 
 from mmkd.cli.common import make_parser, read_config
 from mmkd.cli.stages import child_environment, read_stages, run_stages
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, one_of
 from mmkd.utils.compat import payload
+from mmkd.utils.student_config import required
 
 
 def main() -> None:
@@ -26,15 +27,11 @@ def main() -> None:
     add('--gpus', type=int, help='processes of every stage, by dist_train.sh')
     add('--until', help='name of the last stage to run')
     args = parser.parse_args()
-    entries = read_config(args.recipe, key='recipe').to_dict().get('stages')
-    if not entries:
-        raise ConfigError('recipe', f'{args.recipe!r} lists no stages')
-    stages = read_stages(entries)
+    recipe = read_config(args.recipe, key='recipe')
+    stages = read_stages(required(recipe, 'stages', f'{args.recipe!r} lists no stages'))
     names = [stage.name for stage in stages]
     if args.until is not None:
-        if args.until not in names:
-            raise ConfigError('--until', f'no stage {args.until!r}; there are {names}')
-        stages = stages[: names.index(args.until) + 1]
+        stages = stages[: names.index(one_of(names, **{'--until': args.until})) + 1]
 
     def train(config: str, options: dict[str, Any], work_dir: Path) -> Path:
         command = [sys.executable, '-m', 'mmkd', 'train', config]

@@ -139,16 +139,18 @@ def check_files(dataset: Mapping[str, Any], key: str) -> None:
     if dataset.get('backend_args') or dataset.get('download'):
         return  # remote, or downloaded later
     root = str(dataset.get('data_root') or '')
-    if root and '://' not in root and not os.path.isdir(root):
-        raise ConfigError(f'{key}.data_root', f'{root!r} is not a folder')
+    folders = [('data_root', root)]
     prefixes = dataset.get('data_prefix') or {}
     if isinstance(prefixes, str):
         prefixes = {'': prefixes}
     for name, prefix in prefixes.items():
         path = os.path.join(root, prefix) if isinstance(prefix, str) else ''
         # A prefix may be the beginning of file names instead of a folder.
-        if path and '://' not in path and not os.path.isdir(path) and not prefix_of_files(path):
-            raise ConfigError(f'{key}.data_prefix.{name}'.rstrip('.'), f'{path!r} is not a folder')
+        if not prefix_of_files(path):
+            folders.append((f'data_prefix.{name}'.rstrip('.'), path))
+    for name, path in folders:
+        if path and '://' not in path and not os.path.isdir(path):
+            raise ConfigError(f'{key}.{name}', f'{path!r} is not a folder')
     ann_file = dataset.get('ann_file')
     if isinstance(ann_file, str) and ann_file and '://' not in ann_file:
         check_annotations(os.path.join(root, ann_file), f'{key}.ann_file')
@@ -171,10 +173,10 @@ def check_annotations(path: str, key: str) -> None:
         first = file.read(64).lstrip()[:1]
         file.seek(-min(64, os.path.getsize(path)), os.SEEK_END)
         last = file.read().rstrip()[-1:]
-    if not first:
-        raise ConfigError(key, f'{path!r} is empty')
-    if path.endswith('.json') and (first, last) not in ((b'{', b'}'), (b'[', b']')):
-        raise ConfigError(key, f'{path!r} is not JSON, or is truncated')
+    whole = not path.endswith('.json') or (first, last) in ((b'{', b'}'), (b'[', b']'))
+    if not first or not whole:
+        fault = 'is not JSON, or is truncated' if first else 'is empty'
+        raise ConfigError(key, f'{path!r} {fault}')
 
 
 @contextmanager

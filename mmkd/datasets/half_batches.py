@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,18 +30,14 @@ class HalfBatchSampler:
 
     def __init__(self, sampler: Any, batch_size: int, images: str, drop_last: bool) -> None:
         if not isinstance(batch_size, int) or batch_size < 2 or batch_size % 2:
-            raise ConfigError(
-                'train_dataloader.batch_size',
-                f'must be even and at least 2, got {batch_size!r}: it counts both halves',
-            )
+            message = f'must be even and at least 2, got {batch_size!r}: it counts both halves'
+            raise ConfigError('train_dataloader.batch_size', message)
         with config_key(KEY):
             one_of(('all', 'half'), **{self.per_epoch: images})
             self.half = images == 'half'
             if self.half and not (hasattr(sampler, 'epoch') and hasattr(sampler, 'set_epoch')):
-                raise ConfigError(
-                    self.per_epoch,
-                    f"'half' needs a sampler with epochs, got {type(sampler).__name__}",
-                )
+                message = f"'half' needs a sampler with epochs, got {type(sampler).__name__}"
+                raise ConfigError(self.per_epoch, message)
         self.sampler = sampler
         self.batch_size = batch_size
         self.drop_last = drop_last
@@ -52,14 +49,11 @@ class HalfBatchSampler:
 
     def draw(self) -> Iterator[list[int]]:
         """Yield the first half of every batch of this epoch."""
-        pending: list[int] = []
-        for index in self._half() if self.half else self.sampler:
-            pending.append(int(index))
-            if 2 * len(pending) == self.batch_size:
-                yield pending
-                pending = []
-        if pending and not self.drop_last:
-            yield pending
+        indices = iter(self._half() if self.half else self.sampler)
+        n = self.batch_size // 2
+        while half := [int(index) for index in itertools.islice(indices, n)]:
+            if len(half) == n or not self.drop_last:
+                yield half
 
     def _half(self) -> list[int]:
         epoch, count = self.sampler.epoch, self.num_drawn

@@ -106,6 +106,5 @@ def leaf_of(dataset: Any, idx: int) -> int:
             part, idx = found
             dataset = dataset.datasets[part]
         else:
-            idx = found
-            dataset = dataset.dataset
+            idx, dataset = found, dataset.dataset
     return id(dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -48,11 +49,7 @@ class SameClassPairBatchSampler(HalfBatchSampler):
     per_epoch = 'anchors_per_epoch'
 
     def __init__(
-        self,
-        sampler: Any,
-        batch_size: int,
-        anchors_per_epoch: str = 'all',
-        drop_last: bool = False,
+        self, sampler: Any, batch_size: int, anchors_per_epoch: str = 'all', drop_last: bool = False
     ) -> None:
         self.infinite = isinstance(sampler, InfiniteSampler)
         if self.infinite and anchors_per_epoch == 'half':
@@ -148,22 +145,14 @@ def class_of(dataset: Any, index: int) -> int:
     info = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
     label = info.get('gt_label')
     if label is None and hasattr(dataset, 'get_cat_ids'):
-        try:
+        with suppress(NotImplementedError, KeyError):
             label = dataset.get_cat_ids(index)
-        except (NotImplementedError, KeyError):
-            label = None
-    name = type(dataset).__name__
-    if label is None:
-        raise ConfigError(
-            'train_dataloader.dataset',
-            f'image {index} of {name} has no class (gt_label), which same-class pairs need: '
-            f'remove {KEY}, or use a classification data set',
-        )
-    values = np.unique(np.asarray(label))
+    values = np.unique(np.asarray([] if label is None else label))
     if len(values) != 1:
+        found = f'{len(values)} classes' if len(values) else 'no class (gt_label)'
         raise ConfigError(
             'train_dataloader.dataset',
-            f'image {index} of {name} has {len(values)} classes, and same-class pairs are '
-            f'undefined for multi-label data: remove {KEY}',
+            f'image {index} of {type(dataset).__name__} has {found}, and same-class pairs need '
+            f'exactly one: remove {KEY}, or use a single-label classification data set',
         )
     return int(values[0])

@@ -17,7 +17,6 @@ import torch
 from mmengine.dist import (
     all_gather_object,
     broadcast_object_list,
-    get_world_size,
     is_main_process,
 )
 from mmengine.fileio import LocalBackend, register_backend
@@ -57,8 +56,7 @@ def set_random_state(state: State) -> None:
 
 def gather_random_states() -> list[State]:
     """Return the states of all ranks, on every rank."""
-    state = random_state()
-    return [state] if get_world_size() == 1 else all_gather_object(state)
+    return all_gather_object(random_state())
 
 
 class RestOfEpoch:
@@ -229,14 +227,13 @@ def choose_checkpoint(runner: Any, out_dir: str | None) -> str | None:
         ConfigError: ``load_from``, or every checkpoint, is damaged.
     """
     chosen: list[Any] = [None, None]  # path, error
-    if is_main_process():
+    if is_main_process() and runner._load_from is not None:
+        chosen[0] = path = str(runner._load_from)
+        if '://' not in path and (fault := find_fault(path)):
+            chosen[1] = f'{path} {fault}'
+    elif is_main_process():
         try:
-            if runner._load_from is not None:
-                chosen[0] = path = str(runner._load_from)
-                if '://' not in path and (fault := find_fault(path)):
-                    raise ConfigError('resume', f'{path} {fault}')
-            else:
-                chosen[0] = _find_checkpoint(runner, out_dir)
+            chosen[0] = _find_checkpoint(runner, out_dir)
         except ConfigError as error:
             chosen[1] = error.message
     broadcast_object_list(chosen)

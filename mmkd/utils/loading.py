@@ -128,25 +128,24 @@ def load_strictly(
     missing = [k for k in own if k not in state and not k.endswith('num_batches_tracked')]
     unexpected = [k for k in state if k not in own]
     wrong = [k for k in own if k in state and own[k].shape != state[k].shape]
-    misfit = f'{checkpoint!r} does not fit {type(model).__name__}'
-    if missing or wrong:
-        shapes = [f'{k}: {tuple(state[k].shape)} for {tuple(own[k].shape)}' for k in wrong[:3]]
-        raise ConfigError(
-            key,
-            f'{misfit}: {len(missing)} of {len(own)} entries are missing{listing(missing)}, '
-            f'{len(wrong)} have another shape{listing(shapes)}; is it of another architecture or '
-            'class count?',
-        )
     # A deeper network has every entry of a shallower one. Whole parts that the model lacks, such
     # as an auxiliary head or an averaged copy of the weights, are harmless.
     parts = {name for name, _ in model.named_children()}
     surplus = [k for k in unexpected if k.split('.')[0] in parts]
-    if surplus:
-        raise ConfigError(
-            key,
-            f'{misfit}: {len(surplus)} of its entries have no place in it{listing(surplus)}; is it '
-            'of a deeper architecture?',
+    misfit = None
+    if missing or wrong:
+        shapes = [f'{k}: {tuple(state[k].shape)} for {tuple(own[k].shape)}' for k in wrong]
+        misfit = (
+            f'{len(missing)} of {len(own)} entries are missing{listing(missing)}, {len(wrong)} '
+            f'have another shape{listing(shapes)}; is it of another architecture or class count?'
         )
+    elif surplus:
+        misfit = (
+            f'{len(surplus)} of its entries have no place in it{listing(surplus)}; is it of a '
+            'deeper architecture?'
+        )
+    if misfit:
+        raise ConfigError(key, f'{checkpoint!r} does not fit {type(model).__name__}: {misfit}')
     # Checkpoints of older releases lack the counters, which are unused in eval mode.
     model.load_state_dict({**own, **{k: v for k, v in state.items() if k in own}})
     return dict(matched=len(own) - len(missing), missing=len(missing), unexpected=len(unexpected))

@@ -244,5 +244,5 @@ def test_no_labels():
 
 
 def test_multi_label():
-    with pytest.raises(ConfigError, match=r'image 1 of Labeled has 2 classes.*multi-label'):
+    with pytest.raises(ConfigError, match=r'image 1 of Labeled has 2 classes.*exactly one'):
         SameClassPairBatchSampler(sampler_of(Labeled([[1], [0, 2]])), 2)

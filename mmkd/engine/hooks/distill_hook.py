@@ -51,15 +51,13 @@ class DistillHook(Hook):
         Raises:
             ConfigError: The training data contain no image.
         """
-        distiller = distiller_of(runner)
-        if distiller is not None:
+        if (distiller := distiller_of(runner)) is not None:
             distiller.first_step = FirstStep()
             name_files(runner.train_dataloader.dataset)
 
     def before_train_epoch(self, runner: Any) -> None:
         """Give the methods access to the training data."""
-        distiller = distiller_of(runner)
-        if distiller is not None:
+        if (distiller := distiller_of(runner)) is not None:
             for name, method in distiller.methods.items():
                 with config_key(f'model.distill.methods.{name}'):
                     method.before_epoch(unwrap(runner.model), runner.train_dataloader)
@@ -80,9 +78,8 @@ class DistillHook(Hook):
             return
         wrapper = runner.optim_wrapper
         if not isinstance(wrapper, OptimWrapper):
-            raise ConfigError(
-                'model.distill.on_nonfinite', "'skip_step' needs a single optim_wrapper"
-            )
+            key = 'model.distill.on_nonfinite'
+            raise ConfigError(key, "'skip_step' needs a single optim_wrapper")
 
         def skip_update(optimizer: torch.optim.Optimizer, *_: Any) -> None:
             if distiller.guard.pending_updates >= wrapper._accumulative_counts:
@@ -97,19 +94,17 @@ class DistillHook(Hook):
         Raises:
             DataError: Images or labels are unusable.
         """
-        distiller = distiller_of(runner)
-        if distiller is not None:
-            check_batch(data_batch, unwrap(runner.model))
-        due = self.every_n_train_iters(runner, self.vis_interval)
-        if distiller is not None and due and is_main_process():
+        if (distiller := distiller_of(runner)) is None:
+            return
+        check_batch(data_batch, unwrap(runner.model))
+        if self.every_n_train_iters(runner, self.vis_interval) and is_main_process():
             distiller.recorder = Observer(unwrap(runner.model).data_preprocessor)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Log the report of the first step with an active method; visualize recorded steps."""
-        distiller = distiller_of(runner)
-        if distiller is None:
+        if (distiller := distiller_of(runner)) is None:
             return
         if distiller.guard.pending_updates and runner.optim_wrapper.should_update():
             distiller.guard.pending_updates = 0
@@ -134,8 +129,7 @@ class DistillHook(Hook):
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Add the distiller's own entry."""
-        distiller = distiller_of(runner)
-        if distiller is not None:
+        if (distiller := distiller_of(runner)) is not None:
             distiller.guard.flush()  # no checkpoint holds weights of a non-finite step
             checkpoint[ENTRY] = apply_to(  # includes tensors in a learner's extra state
                 dict(distiller.state_dict()),
