@@ -161,11 +161,13 @@ class Case:
 FILE = 'a file'
 CASES = [
     Case('ACAM', 'det', NECK, same=('spatial', 'channel'), mixer=dict(type='mmkd.PatchMix')),
+    Case('ACAM-reversed', 'det', dict(NECK, fusion='reversed'), same=('spatial', 'channel')),
     Case('ACAM-fixed', 'det', dict(NECK, fusion='fixed'), same=('spatial', 'channel')),
     Case('ACAM-teacher', 'det', dict(NECK, fusion='teacher'), same=('spatial', 'channel')),
     Case('ACAM-detached', 'det', dict(NECK, detach_student_in_mask=True)),
     Case('AT', 'det', NECK, same=('at',)),
     Case('AT-seg', 'seg', BACKBONE, same=('at',)),
+    Case('AT-cls', 'cls', BACKBONE, same=('at',)),
     Case('CIRKD', 'seg', dict(BOTTLENECK, **QUEUES), mixer=dict(type='mmkd.PatchMix')),
     Case('CSKD', 'cls', dict(student='head.fc'), teacher=False),
     Case('CWD', 'det', NECK, same=('cwd',)),
@@ -212,9 +214,16 @@ CASES = [
         )
     ),
     Case('FeatureMimic-normalized', 'det', dict(MIMIC['det'], normalize=True), same=('mimic',)),
-    Case('GPD', 'cls', dict(student='head.fc', static=LOGITS['cls'])),
+    *(
+        Case(
+            f'GPD-{mixer}',
+            'cls',
+            dict(student='head.fc', static=LOGITS['cls']),
+            mixer=dict(type=f'mmkd.{mixer}') if mixer else None,
+        )
+        for mixer in ('', 'MixUp', 'PatchMix')
+    ),
     Case('GPD-alone', 'cls', dict(student='head.fc'), teacher=False),
-    Case('GPD-mixed', 'cls', dict(student='head.fc'), mixer=dict(type='mmkd.MixUp')),
     Case('IFVD', 'seg', BOTTLENECK, same=('variation',), mixer=dict(type='mmkd.PatchMix')),
     *(
         Case(
@@ -339,7 +348,7 @@ CASES = [
     ),
 ]
 
-# Configs that must be refused: changes of the first case of a type, and the key of the error.
+# Configs that must be refused: changes of the first case of this name, and the key of the error.
 BAD: dict[str, Sequence[tuple[dict[str, Any], str]]] = {
     'ACAM': [
         (dict(masks_from='none'), 'masks_from'),
@@ -353,7 +362,8 @@ BAD: dict[str, Sequence[tuple[dict[str, Any], str]]] = {
         (dict(diversity=-1.0), 'diversity'),
         (dict(area=-1.0), 'area'),
     ],
-    'AT': [(dict(p=0.5), 'p'), (dict(student='neck.lateral_convs.0.conv.bias'), 'student')],
+    'AT': [(dict(p=0.5), 'p')],
+    'AT-cls': [(FC, 'student')],
     'CIRKD': [
         (dict(tau=0.0), 'tau'),
         (dict(pool=0), 'pool'),
@@ -370,6 +380,7 @@ BAD: dict[str, Sequence[tuple[dict[str, Any], str]]] = {
         (dict(student='backbone'), 'levels'),
         (dict(teacher=['neck', 'backbone']), 'levels'),
     ],
+    'CWD-cls': [(FC, 'student')],
     'CosPress': [(dict(student='backbone'), 'student'), (dict(teacher='backbone'), 'teacher')],
     'CrossKD': [
         (dict(head='yolo'), 'head'),
@@ -524,7 +535,11 @@ BAD: dict[str, Sequence[tuple[dict[str, Any], str]]] = {
         (dict(prob=float('nan')), 'prob'),
         (dict(min_visibility=2), 'min_visibility'),
     ],
-    'MixUp': [(dict(partial=1.0), 'partial'), (dict(partial_mode='some'), 'partial_mode')],
+    'MixUp': [
+        (dict(partial=1.0), 'partial'),
+        (dict(partial=-0.1), 'partial'),
+        (dict(partial_mode='some'), 'partial_mode'),
+    ],
     'PatchSwap': [
         (dict(patch_size=0), 'patch_size'),
         (dict(grid=(0, 2)), 'grid'),
@@ -569,6 +584,6 @@ BAD: dict[str, Sequence[tuple[dict[str, Any], str]]] = {
 def bad_configs() -> Iterator[tuple[Case, dict[str, Any], str]]:
     """Yield the case, the changes and the key of each entry of ``BAD``."""
     for name, entries in BAD.items():
-        case = next(case for case in CASES if case.type == f'mmkd.{name}')
+        case = next(case for case in CASES if f'{case.name}-'.startswith(f'{name}-'))
         for changes, key in entries:
             yield case, changes, key
