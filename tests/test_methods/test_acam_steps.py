@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from support.tiny_models import make_student, preprocessed, teacher_config
 
@@ -30,34 +29,6 @@ def test_recomputing_keeps_less():
         method.checkpoint = checkpoint
         kept.append(saved_bytes(lambda: step(method, student.requires_grad_(), teacher))[1])
     assert kept[1] < 0.7 * kept[0]
-
-
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(
-    'arguments',
-    [{}, dict(fusion='teacher'), dict(fusion='fixed'), dict(detach_student_in_mask=True)],
-)
-def test_a_step_under_autocast(arguments, dtype, tmp_path):
-    """Finite, on the first step too, which checks that losses reach the student."""
-    method = dict(type='mmkd.ACAM', student='neck', teacher='neck', **arguments)
-    model = make_student(
-        'det',
-        teacher=teacher_config('det', tmp_path),
-        mixer=dict(type='mmkd.PatchMix'),
-        methods=dict(acam=method),
-    )
-    model.distiller.first_step = FirstStep()
-    inputs, samples = preprocessed(model, 'det')
-    with torch.autocast('cpu', dtype=dtype):
-        losses = model(inputs, samples, mode='loss')
-    kd = {k: v for k, v in losses.items() if k.startswith('distill.acam.loss')}
-    assert len(kd) == (2 if 'fixed' in arguments.values() else 4)
-    assert all(v.dtype == torch.float32 and v.isfinite() and v > 0 for v in kd.values())
-    assert 0.3 < float(losses['distill.acam.area_spatial']) < 0.7
-    sum(kd.values()).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.distiller.parameters())
-    teacher = model.distiller.teachers[''].model
-    assert all(p.grad is None for p in teacher.parameters())
 
 
 def test_the_report_does_not_judge_terms_that_train_the_masks(tmp_path):

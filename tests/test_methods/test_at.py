@@ -7,12 +7,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from support.steps import autocast_step
 from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import AT
 from mmkd.methods.at import activation_attention, attention_distance
-from mmkd.utils import ConfigError
 
 
 def attention(x, p):
@@ -90,16 +88,3 @@ def test_levels_are_summed_of_simulated_maps(mixed):
 def test_default_weight_is_the_published_one():
     method = built(AT('a', 'b'), [random(1, 1, 2, 2)], [random(1, 1, 2, 2)])
     assert method.schedule.value == 1000
-
-
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(('task', 'tap'), [('det', 'neck'), ('seg', 'backbone')])
-def test_step_under_autocast(task, tap, dtype, tmp_path):
-    autocast_step(task, dict(type='mmkd.AT', student=tap, teacher=tap), dtype, tmp_path)
-
-
-def test_bad_arguments():
-    with pytest.raises(ConfigError, match=r'p'):
-        AT('a', 'b', p=0.5)
-    with pytest.raises(ConfigError, match=r'student'):
-        built(AT('a', 'b'), [random(2, 3)], [random(2, 3)])

@@ -6,15 +6,12 @@ import math
 
 import pytest
 import torch
-from support.tiny_models import make_student, preprocessed, teacher_config
 from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import CosPress
 from mmkd.methods.cospress import cosine_distance, similarity_error
-from mmkd.utils import ConfigError
 
 EMBEDDING = dict(module='head.fc', source='input')
-TAPS = dict(type='mmkd.CosPress', student=EMBEDDING, teacher=EMBEDDING)
 
 
 @pytest.mark.parametrize('mixed', [False, True])
@@ -55,31 +52,6 @@ def test_the_map_learns_the_angles():
         loss.backward()
         optimizer.step()
     assert seen[-1] < 0.5 * seen[0]
-
-
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_steps_of_a_student(dtype, tmp_path):
-    model = make_student('cls', teacher=teacher_config('cls', tmp_path), methods=dict(angles=TAPS))
-    inputs, samples = preprocessed(model, 'cls', num=4)
-    with torch.autocast('cpu', dtype=dtype):
-        losses = model(inputs, samples, mode='loss')
-    kd = {k: v for k, v in losses.items() if k.startswith('distill.')}
-    assert len(kd) == 2 and all(v.isfinite() and v > 0 for v in kd.values())
-    sum(losses.values()).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    assert list(model.state_dict()) == list(make_student('cls').state_dict())
-
-
-@pytest.mark.parametrize('side', ['student', 'teacher'])
-def test_taps_of_maps_are_refused(side, tmp_path):
-    with pytest.raises(
-        ConfigError, match=rf'methods\.angles\.{side}: must be a tap of one embedding'
-    ):
-        make_student(
-            'cls',
-            teacher=teacher_config('cls', tmp_path),
-            methods=dict(angles={**TAPS, side: 'backbone'}),
-        )
 
 
 def cosine(a, b):

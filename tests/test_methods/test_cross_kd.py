@@ -254,25 +254,6 @@ def test_another_head_is_described_by_a_dict():
     assert [m.shape for m in known.masks(*sides, None)] == [(2, 1, *size) for size in LEVELS]
 
 
-@pytest.mark.parametrize(
-    ('key', 'arguments'),
-    [
-        ('head', dict(head='yolo')),
-        ('head', dict(head=dict(cls='a', box='iou'))),
-        ('head', dict(head=dict(cls='a', reg='b'))),
-        ('head.box', dict(head=dict(cls='a', reg='b', box='l1'))),
-        ('head.clss', dict(head=dict(clss='a', reg='b', box='iou'))),
-        ('start', dict(start=-1)),
-        ('start', dict(start=True)),
-        ('cls_weight', dict(cls_weight=-1.0)),
-        ('student', dict(student=['bbox_head'])),
-    ],
-)
-def test_bad_arguments(key, arguments):
-    with pytest.raises(ConfigError, match=rf'^{key}:'):
-        CrossKD(**arguments)
-
-
 def test_heads_that_do_not_fit():
     teacher = detector_of('gfl')
     half = [f[:, :, ::2, ::2] for f in pyramid(8)]
@@ -285,33 +266,30 @@ def test_heads_that_do_not_fit():
         wired('gfl', detector_of('gfl'), teacher, (pyramid(8), pyramid(8)))
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize('family', PREFIXES)
-def test_step_under_autocast(family, dtype, tmp_path):
-    """With a teacher in half precision, on mixed images."""
-    config = detector_config(family, 8)
+def test_a_teacher_in_half_precision_and_a_copy_of_the_student(tmp_path):
+    config = detector_config('gfl', 8)
     teacher = build(config, 'mmdet')
     teacher.init_weights()
     torch.save(dict(state_dict=teacher.state_dict()), tmp_path / 'teacher.pth')
     with DefaultScope.overwrite_default_scope(SCOPES['det']):
         model = distilled(
-            build(detector_config(family, 4), 'mmdet'),
+            build(detector_config('gfl', 4), 'mmdet'),
             teacher=dict(
                 config=dict(default_scope='mmdet', model=config),
                 checkpoint=str(tmp_path / 'teacher.pth'),
                 precision='bf16',
             ),
             mixer=dict(type='mmkd.PatchMix'),
-            methods=dict(crosskd=dict(type='mmkd.CrossKD', head=family, start=1)),
+            methods=dict(crosskd=dict(type='mmkd.CrossKD', head='gfl', start=1)),
         )
         model.init_weights()
     inputs, samples = preprocessed(model.train(), 'det')
     for sample in samples:
         sample.gt_instances.labels %= CLASSES
-    with torch.autocast('cpu', dtype=dtype):
+    with torch.autocast('cpu', dtype=torch.bfloat16):
         losses = model(inputs, samples, mode='loss')
     kd = {k: v for k, v in losses.items() if k.startswith('distill.')}
-    assert len(kd) == len(PUBLISHED[family])
+    assert len(kd) == len(PUBLISHED['gfl'])
     assert all(v.dtype == torch.float32 and v.isfinite() for v in kd.values())
     sum(kd.values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.distiller.parameters())

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import torch
 import torch.nn.functional as F
 from support import naive
-from support.steps import autocast_step
 from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import CWD
 from mmkd.methods.cwd import channel_kl
-from mmkd.utils import ConfigError
 
 
 def by_loops(student, teacher, tau):
@@ -70,20 +67,3 @@ def test_of_mixed_images():
     loss = method.compute([student], [teacher], view)['cwd']
     assert float(loss) == pytest.approx(expected, rel=1e-9)
     assert expected != pytest.approx(by_loops(student, teacher, 1.0), rel=1e-3)
-
-
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(
-    ('task', 'tap'), [('det', 'neck'), ('seg', 'decode_head.conv_seg'), ('cls', 'backbone')]
-)
-def test_step_under_autocast(task, tap, dtype, tmp_path):
-    autocast_step(task, dict(type='mmkd.CWD', student=tap, teacher=tap), dtype, tmp_path)
-
-
-def test_bad_arguments():
-    with pytest.raises(ConfigError, match=r'tau'):
-        CWD('a', 'b', tau=0)
-    with pytest.raises(ConfigError, match=r'student'):
-        built(CWD('a', 'b'), [random(2, 3)], [random(2, 3)])
-    with pytest.raises(ConfigError, match=r'levels'):
-        built(CWD('a', 'b'), [random(2, 3, 4, 4)], [random(2, 3, 4, 4)] * 2)

@@ -126,42 +126,6 @@ def test_both_networks_learn_from_an_ordinary_teacher(tmp_path):
     assert len(losses) == 5
 
 
-@pytest.mark.parametrize('mixer', [None, 'mmkd.MixUp', 'mmkd.PatchMix'])
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_steps_of_a_student(mixer, dtype, tmp_path):
-    model = student_of(mixer, teacher_config('cls', tmp_path), static=LOGITS)
-    inputs, samples = preprocessed(model, 'cls', num=4)
-    with torch.autocast('cpu', dtype=dtype):
-        losses = model(inputs, samples, mode='loss')
-    kd = {k: v for k, v in losses.items() if k.startswith('distill.')}
-    assert len(kd) == 4
-    assert all(v.dtype == torch.float32 and v.isfinite() and v > 0 for v in kd.values())
-    sum(losses.values()).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'key'),
-    [
-        (dict(student='backbone'), r'methods\.gpd\.student'),
-        (dict(ratio=1), r'methods\.gpd\.ratio'),
-        (dict(ratio=1.5), r'methods\.gpd\.ratio'),
-        (dict(kd_weight=0), r'methods\.gpd\.kd_weight'),
-        (dict(static=dict(type='mmkd.CSKD', student='head.fc')), r'methods\.gpd\.static'),
-        (dict(static=dict(LOGITS, weight=dict(value=1.0, end=5))), r'methods\.gpd\.static\.weight'),
-        (
-            dict(static=dict(type='mmkd.FeatureMimic', student='backbone', teacher='backbone')),
-            r'methods\.gpd\.static: must be a method without parameters',
-        ),
-    ],
-)
-def test_bad_arguments(arguments, key, tmp_path):
-    arguments = dict(dict(type='mmkd.GPD', student='head.fc'), **arguments)
-    teacher = teacher_config('cls', tmp_path)
-    with pytest.raises(ConfigError, match=key):
-        make_student('cls', teacher=teacher, methods=dict(gpd=arguments))
-
-
 def refused(backbone: dict, match: str) -> None:
     config = model_config('cls')
     config['backbone'] = backbone

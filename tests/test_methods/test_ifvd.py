@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support.naive import label_map, naive_means
-from support.tiny_models import make_student, preprocessed, teacher_config
+from support.tiny_models import make_student, teacher_config
 from support.views import built, labeled_view, random
 
 from mmkd.methods import IFVD
@@ -109,12 +109,6 @@ def test_everything_ignored(ignore_index):
     assert loss == 0 and not student[0].grad.any() and student[0].grad.isfinite().all()
 
 
-def test_zero_where_the_student_equals_the_teacher():
-    teacher = [random(2, 3, 4, 4)]
-    method = built(IFVD('a', 'b', num_classes=2), teacher, teacher)
-    assert method.compute(teacher, teacher, labeled_view(labels_of(2, 8, 8)))['variation'] == 0
-
-
 def test_bad_arguments():
     features = [random(2, 3, 4, 4)]
     with pytest.raises(ConfigError, match=r'num_classes'):
@@ -126,21 +120,10 @@ def test_bad_arguments():
         method.compute(features, features, view)
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_step_under_autocast(dtype, tmp_path):
-    """The number of classes is that of the teacher's decode head."""
+def test_the_number_of_classes_is_that_of_the_teachers_head(tmp_path):
     model = make_student(
         'seg',
         teacher=teacher_config('seg', tmp_path),
-        mixer=dict(type='mmkd.PatchMix'),
         methods=dict(ifvd=dict(type='mmkd.IFVD', **TAPS)),
     )
     assert model.distiller.methods['ifvd'].classes == model.decode_head.num_classes
-    inputs, samples = preprocessed(model, 'seg')
-    with torch.autocast('cpu', dtype=dtype):
-        losses = model(inputs, samples, mode='loss')
-    loss = losses['distill.ifvd.loss_variation']
-    loss.backward()
-    assert loss.dtype == torch.float32 and loss.isfinite() and loss > 0
-    assert model.decode_head.bottleneck.conv.weight.grad.any()
-    assert all(p.grad is None for p in model.distiller.teachers[''].model.parameters())

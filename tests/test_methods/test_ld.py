@@ -7,13 +7,11 @@ import math
 import pytest
 import torch
 from mmdet.structures.bbox import bbox_overlaps
-from mmengine.registry import DefaultScope
 from support import naive
 from support.heads import (
     CLASSES,
     LEVELS,
     det_samples,
-    detector_config,
     detector_of,
     naive_targets,
     pyramid,
@@ -21,13 +19,10 @@ from support.heads import (
     teachers_of,
     view_of,
 )
-from support.helpers import build
-from support.tiny_models import SCOPES, preprocessed
 from torch import nn
 
 from mmkd.methods import LD
 from mmkd.methods.ld import valuable_region
-from mmkd.models import distilled
 from mmkd.utils import ConfigError
 
 
@@ -183,22 +178,6 @@ def test_gradients():
     assert all(p.grad is None for p in teacher.parameters())
 
 
-@pytest.mark.parametrize(
-    ('key', 'arguments'),
-    [
-        ('tau', dict(tau=0.0)),
-        ('cls_tau', dict(cls_tau=-1.0)),
-        ('main_weight', dict(main_weight=-1.0)),
-        ('main_weight', dict(main_weight=0.0, valuable_weight=0.0)),
-        ('levels', dict(levels=())),
-        ('teacher', dict(teacher='')),
-    ],
-)
-def test_bad_arguments(key, arguments):
-    with pytest.raises(ConfigError, match=rf'^{key}:'):
-        LD(**arguments)
-
-
 def test_heads_that_do_not_fit():
     with pytest.raises(ConfigError, match='bins'):
         wired(detector_of('gfl', reg_max=8), detector_of('gfl'))
@@ -213,34 +192,3 @@ def test_heads_that_do_not_fit():
     other.bbox_head.assigner = detector_of('retina').bbox_head.assigner
     with pytest.raises(ConfigError, match=r'^valuable_weight:'):
         wired(detector_of('gfl'), other)
-
-
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_step_under_autocast(dtype, tmp_path):
-    """On mixed images."""
-    config = detector_config('gfl', 8)
-    teacher = build(config, 'mmdet')
-    teacher.init_weights()
-    torch.save(dict(state_dict=teacher.state_dict()), tmp_path / 'teacher.pth')
-    with DefaultScope.overwrite_default_scope(SCOPES['det']):
-        model = distilled(
-            build(detector_config('gfl', 4), 'mmdet'),
-            teacher=dict(
-                config=dict(default_scope='mmdet', model=config),
-                checkpoint=str(tmp_path / 'teacher.pth'),
-            ),
-            mixer=dict(type='mmkd.PatchMix'),
-            methods=dict(ld=dict(type='mmkd.LD', cls_weight=10.0)),
-        )
-        model.init_weights()
-    inputs, samples = preprocessed(model.train(), 'det')
-    for sample in samples:
-        sample.gt_instances.labels %= CLASSES
-    with torch.autocast('cpu', dtype=dtype):
-        losses = model(inputs, samples, mode='loss')
-    kd = {k: v for k, v in losses.items() if k.startswith('distill.')}
-    assert len(kd) == 3
-    assert all(v.dtype == torch.float32 and v.isfinite() and v > 0 for v in kd.values())
-    sum(kd.values()).backward()
-    assert model.backbone.conv1.weight.grad.any()
-    assert all(p.grad is None for p in model.distiller.teachers[''].model.parameters())

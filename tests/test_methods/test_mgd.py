@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from mmengine.logging import MessageHub
-from support.steps import autocast_step
 from support.tiny_models import make_student, preprocessed, teacher_config
 from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import MGD
-from mmkd.utils import ConfigError
 
 
 def convolve(x, conv):
@@ -97,22 +95,3 @@ def test_the_student_is_that_of_a_run_without_distillation(tmp_path):
     assert 'distill.m.loss_mgd' in step
     assert torch.equal(losses[0], losses[1])
     assert torch.equal(states[0], states[1])
-
-
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(
-    ('task', 'tap', 'mask'),
-    [('det', 'neck', 'spatial'), ('seg', 'backbone', 'spatial'), ('cls', 'backbone', 'channel')],
-)
-def test_step_under_autocast(task, tap, mask, dtype, tmp_path):
-    method = dict(type='mmkd.MGD', student=tap, teacher=tap, mask=mask, levels=(-1,))
-    model = autocast_step(task, method, dtype, tmp_path)
-    assert all(p.grad is not None for p in model.distiller.methods['m'].generators.parameters())
-
-
-def test_bad_arguments():
-    for name, value in dict(mask='cells', mask_ratio=1.0).items():
-        with pytest.raises(ConfigError, match=rf'{name}'):
-            MGD('a', 'b', **{name: value})
-    with pytest.raises(ConfigError, match=r'mask_ratio'):
-        MGD('a', 'b', mask_ratio=-0.1)

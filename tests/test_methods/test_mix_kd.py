@@ -170,23 +170,6 @@ def test_finite_under_autocast(dtype, tmp_path):
     assert total == pytest.approx(float(rest), rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'key'),
-    [
-        (dict(TAPS, alpha=-1.0), 'alpha'),
-        (dict(TAPS, gamma=-1.0), 'gamma'),
-        (dict(TAPS, teacher='neck'), 'student'),
-    ],
-)
-def test_bad_arguments(arguments, key, tmp_path):
-    with pytest.raises(ConfigError, match=rf'{key}'):
-        make_student(
-            'cls',
-            teacher=teacher_config('cls', tmp_path),
-            methods=dict(m=dict(type='mmkd.MixKD', **arguments)),
-        )
-
-
 def test_a_student_without_a_class_loss_is_refused():
     """A detector, or a head whose loss is not one function of its logits."""
     rows = [random(2, 4)]

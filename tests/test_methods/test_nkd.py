@@ -6,8 +6,6 @@ import pytest
 import torch
 from support import naive_logits
 from support.labels import class_view
-from support.steps import autocast_step
-from support.tiny_models import make_student, teacher_config
 from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import NKD
@@ -64,27 +62,3 @@ def test_images_without_a_label_are_refused():
     rows = [random(2, 3)]
     with pytest.raises(ConfigError, match='one class label each'):
         built(NKD(**TAPS), rows, rows).compute(rows, rows, plain_view())
-
-
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_finite_under_autocast(dtype, tmp_path):
-    autocast_step('cls', dict(type='mmkd.NKD', tau=3.0, **TAPS), dtype, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'key'),
-    [
-        (dict(TAPS, tau=0.0), 'tau'),
-        (dict(TAPS, gamma=-1.0), 'gamma'),
-        (dict(TAPS, student='backbone'), 'student'),
-        (dict(TAPS, teacher='backbone'), 'student'),
-        (dict(TAPS, teacher='neck'), 'student'),
-    ],
-)
-def test_bad_arguments(arguments, key, tmp_path):
-    with pytest.raises(ConfigError, match=rf'{key}'):
-        make_student(
-            'cls',
-            teacher=teacher_config('cls', tmp_path),
-            methods=dict(m=dict(type='mmkd.NKD', **arguments)),
-        )

@@ -11,15 +11,12 @@ from mmcv.cnn import DepthwiseSeparableConvModule
 from mmcv.cnn.bricks.transformer import PatchMerging
 from support import naive
 from support.labels import class_view
-from support.tiny_models import make_student, preprocessed, teacher_config
 from support.views import built, mixed_view, random
 from torch import nn
 
 from mmkd.methods import OFA
 from mmkd.methods.ofa import ConvBranch, TokenBranch, adaptive_target_loss
 from mmkd.utils import ConfigError
-
-TAPS = dict(logits='head.fc', stages=[f'backbone.layer{i}' for i in (1, 2, 3, 4)])
 
 
 def teachers_of(width: int, classes: int) -> dict:
@@ -102,50 +99,6 @@ def test_another_grid_than_that_of_the_probe_is_refused():
     student['stages'] = [random(2, 197, 8)]
     with pytest.raises(ConfigError, match=r'probe_size: .* 65 tokens, got 197'):
         method.compute(student, [random(2, 3)], class_view([0, 1]))
-
-
-@pytest.mark.parametrize('mixer', [None, 'mmkd.MixUp', 'mmkd.PatchMix'])
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_steps_of_a_student(mixer, dtype, tmp_path):
-    model = make_student(
-        'cls',
-        teacher=teacher_config('cls', tmp_path),
-        methods=dict(ofa=dict(type='mmkd.OFA', student=TAPS, teacher='head.fc', eps=1.5)),
-        **(dict(mixer=dict(type=mixer)) if mixer else {}),
-    )
-    inputs, samples = preprocessed(model, 'cls', num=4)
-    with torch.autocast('cpu', dtype=dtype):
-        losses = model(inputs, samples, mode='loss')
-    kd = {k: v for k, v in losses.items() if k.startswith('distill.')}
-    assert len(kd) == 5 and all(v.isfinite() and v > 0 for v in kd.values())
-    sum(kd.values()).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    teacher = model.distiller.teachers[''].model
-    assert all(p.grad is None for p in teacher.parameters())
-    assert list(model.state_dict()) == list(make_student('cls').state_dict())
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'key'),
-    [
-        (dict(student='head.fc'), 'student'),
-        (dict(student=dict(logits='head.fc', stages=[])), 'student'),
-        (dict(student=dict(TAPS, logits='backbone')), 'student.logits'),
-        (dict(student=dict(TAPS, stages='head.fc')), 'student.stages'),
-        (dict(teacher='backbone'), 'teacher'),
-        (dict(eps=0.5), 'eps'),
-        (dict(stage_eps=(1.0, 2.0)), 'stage_eps'),
-        (dict(stage_eps=0.9), 'stage_eps'),
-    ],
-)
-def test_bad_arguments(arguments, key, tmp_path):
-    config = dict(type='mmkd.OFA', student=TAPS, teacher='head.fc')
-    with pytest.raises(ConfigError, match=rf'methods\.ofa\.{key}: '):
-        make_student(
-            'cls',
-            teacher=teacher_config('cls', tmp_path),
-            methods=dict(ofa={**config, **arguments}),
-        )
 
 
 def test_a_teacher_of_other_classes_is_refused():

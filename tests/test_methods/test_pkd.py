@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.steps import autocast_step
 from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import PKD, FeatureMimic
@@ -37,12 +36,6 @@ def test_is_feature_mimic_with_the_papers_weight(interior_only):
         built(same, student, teacher).compute(student, teacher, view)['mimic'],
     )
     assert ours.schedule.value == 6
-
-
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_step_under_autocast(dtype, tmp_path):
-    method = dict(type='mmkd.PKD', student='neck', teacher='neck', levels=(0, 1, 2, 3))
-    autocast_step('det', method, dtype, tmp_path)
 
 
 def test_standardisation_is_not_optional():

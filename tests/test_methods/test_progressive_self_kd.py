@@ -11,7 +11,7 @@ from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from support.labels import class_view
 from support.runs import run_config, train
-from support.tiny_models import make_student, preprocessed
+from support.tiny_models import make_student
 from support.views import mixed_view, random
 from torch import nn
 
@@ -220,21 +220,6 @@ def test_mixing_every_batch_is_noticed():
         method.compute([random(3, 3)], [], view)
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'key'),
-    [
-        (dict(num_samples=0), 'num_samples'),
-        (dict(num_samples=5, alpha=0.0), 'alpha'),
-        (dict(num_samples=5, alpha=1.5), 'alpha'),
-        (dict(num_samples=5, top_k=0), 'top_k'),
-        (dict(num_samples=5, dtype='bf16'), 'dtype'),
-    ],
-)
-def test_bad_arguments(arguments, key):
-    with pytest.raises(ConfigError, match=rf'{key}'):
-        ProgressiveSelfKD('head', **arguments)
-
-
 def test_bad_numbers_and_loops():
     method = make(3)
     with pytest.raises(ConfigError, match='num_samples: must be an integer of at least 7, got 6'):
@@ -260,23 +245,6 @@ def test_batch_augments_of_mmpretrain_are_refused():
 
     with pytest.raises(ConfigError, match=r'train_cfg\.augments'):
         distilled(model, **distill())
-
-
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_finite_under_autocast_with_the_students_own_keys(dtype):
-    model = make_student('cls', **distill())
-    inputs, samples = preprocessed(model, 'cls')
-    for i, sample in enumerate(samples):
-        sample.set_metainfo(dict(sample_idx=i))
-    for epoch in (0, 1):
-        at_epoch(epoch)
-        with torch.autocast('cpu', dtype=dtype):
-            losses = model(inputs, samples, mode='loss')
-    kd = losses['distill.past.loss_progressive']
-    assert kd.dtype == torch.float32 and kd.isfinite() and kd != 0
-    kd.backward()
-    assert all(p.grad.isfinite().all() for p in model.backbone.parameters())
-    assert list(model.state_dict()) == list(make_student('cls').state_dict())
 
 
 def everything(runner) -> dict:

@@ -13,7 +13,6 @@ from support.tiny_models import TASKS, make_student, preprocessed
 from mmkd.datasets.shapes_scene import CLASSES
 from mmkd.functional import class_rows, kl_divergence
 from mmkd.methods.logit_kd import dense_binary_kl
-from mmkd.utils import ConfigError
 
 TAPS = dict(det='bbox_head.retina_cls', seg='decode_head.conv_seg', cls='head.fc')
 
@@ -146,24 +145,3 @@ def test_resuming_equals_not_having_stopped(task, shapes, tmp_path):
         parts = [r.model.distiller if name else r.model for r in (whole, resumed)]
         a, b = (part.state_dict() for part in parts)
         assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-
-
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_finite_under_autocast_and_with_mixed_images(dtype):
-    model = make_student('det', mixer=dict(type='mmkd.PatchMix'), **distill('det'))
-    inputs, samples = preprocessed(model, 'det')
-    for epoch in (0, 1, 1):
-        moved(model)
-        at_epoch(epoch)
-        with torch.autocast('cpu', dtype=dtype):
-            losses = model(inputs, samples, mode='loss')
-    kd = losses['distill.past.loss_kd']
-    assert kd.isfinite() and kd > 0
-    kd.backward()
-
-
-def test_bad_arguments():
-    with pytest.raises(ConfigError, match=r'methods\.past\.alpha'):
-        make_student('cls', **distill('cls', alpha=0))
-    with pytest.raises(ConfigError, match=r'methods\.past\.teacher'):
-        make_student('cls', **distill('cls', teacher='head.fc'))

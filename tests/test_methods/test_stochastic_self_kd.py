@@ -99,16 +99,6 @@ def test_no_dropout_and_dropout_behind_the_tap():
         method.compute([student], [student], plain_view(3))
 
 
-@pytest.mark.parametrize(
-    'arguments', [dict(passes=1), dict(passes=2.0), dict(scale=0.0), dict(percentile=101.0)]
-)
-def test_bad_arguments(arguments):
-    with pytest.raises(ConfigError, match=next(iter(arguments))):
-        StochasticSelfKD('a', 'b', **arguments)
-    with pytest.raises(ConfigError, match='student'):
-        StochasticSelfKD(['a', 'b'], 'b').build(nn.Module(), [random(2, 3)] * 2, [random(2, 3)], {})
-
-
 def dropping(width: int = 4) -> dict:
     # Branches that start at zero would make dropping them invisible.
     extra = dict(drop_path_rate=0.5, zero_init_residual=False)

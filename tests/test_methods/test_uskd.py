@@ -7,12 +7,11 @@ import math
 import pytest
 import torch
 from support.labels import class_view
-from support.tiny_models import make_student, preprocessed
+from support.tiny_models import make_student
 from support.views import built, random
 from torch import nn
 
 from mmkd.methods import USKD
-from mmkd.utils import ConfigError
 
 TAPS = dict(logits='head.fc', feature=dict(module='backbone.layer3', levels=(-1,)))
 
@@ -106,42 +105,6 @@ def test_soft_targets_and_ranks_carry_no_gradient():
     soft = own**2 + 1 - (own**2).mean()
     expected = soft[:, None] * (probs - torch.eye(5).double()[[1, 0, 4]]) / 3
     torch.testing.assert_close(gradient, expected)
-
-
-@pytest.mark.parametrize('mixer', [None, 'mmkd.MixUp', 'mmkd.CutMix', 'mmkd.PatchMix'])
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_steps_of_a_student(mixer, dtype):
-    model = make_student(
-        'cls',
-        methods=dict(uskd=dict(type='mmkd.USKD', student=TAPS, sync_mean=True)),
-        **(dict(mixer=dict(type=mixer)) if mixer else {}),
-    )
-    inputs, samples = preprocessed(model, 'cls', num=4)
-    for sample in samples[:2]:
-        sample.set_gt_label(1)  # an image may be mixed with one of its own class
-    with torch.autocast('cpu', dtype=dtype):
-        losses = model(inputs, samples, mode='loss')
-    kd = {k: v for k, v in losses.items() if k.startswith('distill.')}
-    assert len(kd) == 3 and all(v.isfinite() and v > 0 for v in kd.values())
-    sum(losses.values()).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    assert list(model.state_dict()) == list(make_student('cls').state_dict())
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'key'),
-    [
-        (dict(student='head.fc'), 'student'),
-        (dict(student=TAPS, rank_from='logit'), 'rank_from'),
-        (dict(student=TAPS, alpha=-1.0), 'alpha'),
-        (dict(student=TAPS, mu=0.0), 'mu'),
-        (dict(student=dict(TAPS, feature='neck')), 'student.feature'),
-        (dict(student=dict(TAPS, logits='backbone')), 'student.logits'),
-    ],
-)
-def test_bad_arguments(arguments, key):
-    with pytest.raises(ConfigError, match=rf'methods\.uskd\.{key}'):
-        make_student('cls', methods=dict(uskd=dict(type='mmkd.USKD', **arguments)))
 
 
 def test_the_weak_head_is_trained_and_not_saved_with_the_student():

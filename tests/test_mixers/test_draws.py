@@ -107,25 +107,6 @@ def test_mixing_leaves_the_global_generator_alone():
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'key'),
-    [
-        (dict(variant='rows'), 'variant'),
-        (dict(num_images=0), 'num_images'),
-        (dict(patch_size=0), 'patch_size'),
-        (dict(grid=(0, 2)), 'grid'),
-        (dict(grid=(2, 2, 2)), 'grid'),
-        (dict(prob=1.5), 'prob'),
-        (dict(prob=-0.1), 'prob'),
-        (dict(prob=float('nan')), 'prob'),
-        (dict(min_visibility=2), 'min_visibility'),
-    ],
-)
-def test_bad_arguments(arguments, key):
-    with pytest.raises(ConfigError, match=rf'^{key}:'):
-        PatchMix(**arguments)
-
-
-@pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (dict(grid=(2, 32)), '^grid.*does not fit'),

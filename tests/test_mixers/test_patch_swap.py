@@ -136,23 +136,6 @@ def test_a_teacher_can_be_simulated(on_mixed):
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'key'),
-    [
-        (dict(patch_size=0), 'patch_size'),
-        (dict(grid=(0, 2)), 'grid'),
-        (dict(prob=1.5), 'prob'),
-        (dict(share=0), 'share'),
-        (dict(share=1.1), 'share'),
-        (dict(share='all'), 'share'),
-        (dict(min_share=0), 'min_share'),
-    ],
-)
-def test_bad_arguments(arguments, key):
-    with pytest.raises(ConfigError, match=rf'^{key}:'):
-        PatchSwap(**arguments)
-
-
-@pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (dict(grid=(2, 32)), r'^grid: .*does not fit'),

@@ -216,29 +216,6 @@ def test_batches_of_one_image():
     assert MixtureAugmentor()(x, generator()).images.shape == x.shape
 
 
-@pytest.mark.parametrize(
-    ('make', 'match'),
-    [
-        (lambda: AffineAugmentor(shift=-0.1), '^shift: must be between 0 and 1'),
-        (lambda: AffineAugmentor(scale=1.0), '^scale: must be between 0 and 0.95'),
-        (lambda: AffineAugmentor(padding='mirror'), '^padding.*reflection'),
-        (lambda: AffineAugmentor(hidden=1.5), '^hidden: must be a non-negative integer'),
-        (lambda: BlendAugmentor(share=0.8), '^share: must be between 0 and 0.5'),
-        (lambda: MixtureAugmentor(bank=()), '^bank.*empty'),
-        (lambda: MixtureAugmentor(tau=0), '^tau.*positive'),
-        (lambda: MixtureAugmentor(bank=(dict(type='mmkd.AffinAugmentor'),)), 'mmkd.AffineAug'),
-        (
-            lambda: MixtureAugmentor(bank=(dict(type='mmkd.MixUp'),)),
-            r'bank\.0\.type.*not an augmentor',
-        ),
-        (lambda: VAEAugmentor('vae.py'), r'^vae.*config=…, checkpoint=…'),
-    ],
-)
-def test_bad_arguments(make, match):
-    with pytest.raises(ConfigError, match=match):
-        make()
-
-
 def test_a_model_that_is_no_autoencoder(vae):
     config = dict(default_scope='mmpretrain', model=model_config('cls'))
     with pytest.raises(ConfigError, match='ImageClassifier has no encode and no decode'):

@@ -377,30 +377,6 @@ def test_boxes_do_not_move(tmp_path):
         mixer.mix(inputs, samples)
 
 
-@pytest.mark.parametrize(
-    ('change', 'match'),
-    [
-        (dict(tau=0), r'\.tau: must be positive'),
-        (dict(prob=1.5), r'\.prob: must be between 0 and 1'),
-        (dict(interval=0), r'\.interval: must be a positive integer'),
-        (dict(confidence=-1), r'\.confidence: must be non-negative'),
-        (dict(thresholds=(2.0, 1.0)), r'\.thresholds: must be \(l_min, l_max\)'),
-        (dict(thresholds=(1.0,)), r'\.thresholds: must be \(l_min, l_max\)'),
-        (dict(optimizer=dict(type='NoOptimizer')), r'\.optimizer: .*Adam'),
-        (dict(augmentor=dict(type='mmkd.MixUp')), r"\.augmentor\.type: 'mmkd.MixUp' is not an aug"),
-        (dict(student='head.fk'), r'\.student: .*head\.fc'),
-        (dict(student=['head.fc', 'neck']), r'\.student: must be one tap'),
-        (dict(student='backbone'), r'\.student: the student.s logits .* not of the same'),
-        (dict(teacher='other:head.fc'), r'\.teacher: .*no teacher has this name'),
-    ],
-)
-def test_bad_arguments(change, match, tmp_path):
-    distill = distill_of(tmp_path)
-    distill['mixer'].update(change)
-    with pytest.raises(ConfigError, match=f'^{MIXER}{match}'):
-        make_student('cls', **distill)
-
-
 def test_without_a_teacher(tmp_path):
     distill = dict(distill_of(tmp_path), teacher=None, methods=dict())
     with pytest.raises(ConfigError, match=rf'^{MIXER}\.teacher: .*set model.distill.teacher'):
