@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from mmkd.functional import REDUCTIONS, dice_diversity, masked_loss
-from mmkd.methods.base import Method, Tensors
+from mmkd.methods.base import Maps, Method
 from mmkd.registry import MODELS
 from mmkd.utils import integer, non_negative, one_of, positive
 from mmkd.view import View
@@ -23,6 +23,8 @@ FUSIONS = ('cooperative', 'reversed', 'teacher', 'fixed')
 MAX_CELLS = 20_000
 MASK_STD = 0.01  # of the selection units: all masks start near ½
 WIDTH_MULTIPLE = 8  # fused attention kernels need widths that are multiples of it
+# Masks of locations (N, M, H, W) and of channels (N, M, C), None for a kind not made.
+Masks = tuple[Tensor | None, Tensor | None]
 
 
 def attend_in_pieces(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -101,14 +103,13 @@ class MaskUnits(nn.Module):
         self.query = nn.Conv2d(channels, narrow, 1, bias=False)
         self.key = nn.Conv2d(channels, narrow, 1, bias=False)
         self.value = nn.Conv2d(channels, channels, 1, bias=False)
-        sizes = dict(spatial=channels, channel=1)
-        for kind, size in sizes.items():
+        for kind, size in dict(spatial=channels, channel=1).items():
             made = masks_from in ('both', kind)
             unit = nn.Parameter(torch.randn(num_masks, size) * MASK_STD) if made else None
             self.register_parameter(kind, unit)
 
-    def forward(self, query: Tensor, key: Tensor, pool: int) -> tuple[Tensor | None, Tensor | None]:
-        """Return spatial masks (N, M, H, W) and channel masks (N, M, C), None for a kind not made.
+    def forward(self, query: Tensor, key: Tensor, pool: int) -> Masks:
+        """Return both kinds of masks.
 
         Args:
             query: Map (N, C, H, W) of the queries.
@@ -185,7 +186,6 @@ class ACAM(Method):
     public. Dice is the mean over pairs (MasKD). C_q is rounded down.
     """
 
-    #: These terms train the masks and may leave the student without a gradient.
     auxiliary = ('diversity', 'area')
 
     def __init__(
@@ -219,16 +219,13 @@ class ACAM(Method):
         self.checkpoint = checkpoint
         self._announced: set[int] = set()
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the adapters and the mask generators of every level."""
         self.adapters = self.build_adapters(student, teacher)
-        assert isinstance(teacher, list)
         channels = [] if self.fusion == 'fixed' else [t.shape[1] for t in teacher]
         self.units = nn.ModuleList(MaskUnits(c, self.num_masks, self.masks_from) for c in channels)
 
-    def compute_masks(
-        self, level: int, student: Tensor, teacher: Tensor
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def compute_masks(self, level: int, student: Tensor, teacher: Tensor) -> Masks:
         """Return spatial and channel masks of a level as :class:`MaskUnits`, of aligned maps."""
         if self.fusion == 'fixed':
             kinds = zip(('channel', 'spatial'), activation_masks(teacher))
@@ -238,10 +235,10 @@ class ACAM(Method):
             student = student.detach()
         query = student if self.fusion == 'reversed' else teacher
         key = student if self.fusion == 'cooperative' else teacher
-        factor = self.pool_factor(level, tuple(teacher.shape[-2:]))
+        arguments = query, key, self.pool_factor(level, tuple(teacher.shape[-2:]))
         if self.checkpoint and torch.is_grad_enabled():
-            return recompute(self.units[level], query, key, factor, use_reentrant=False)
-        return self.units[level](query, key, factor)
+            return recompute(self.units[level], *arguments, use_reentrant=False)
+        return self.units[level](*arguments)
 
     def pool_factor(self, level: int, size: tuple[int, int]) -> int:
         """Return by how much the keys of a map are pooled; warn once if ``'auto'`` pools."""
@@ -259,20 +256,15 @@ class ACAM(Method):
             )
         return factor
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Maps, teacher: Maps, view: View) -> dict[str, Tensor]:
         """Return ``spatial``, ``channel``, ``diversity`` and ``area``, the sums over the levels."""
         terms: dict[str, list[Tensor]] = {}
         areas: dict[str, list[Tensor]] = {}
         for level, (s, t) in enumerate(self.compared(student, teacher, view)):
-            spatial, channel = self.compute_masks(level, s, t)
+            masks_of_level = self.compute_masks(level, s, t)
             squared = (t - s).square()  # (N, C, H, W)
-            kinds = (
-                ('spatial', spatial, squared.mean(1).flatten(1)),
-                ('channel', channel, squared.mean((2, 3))),
-            )
-            for kind, found, energy in kinds:
+            energies = squared.mean(1).flatten(1), squared.mean((2, 3))  # (N, H·W), (N, C)
+            for kind, found, energy in zip(('spatial', 'channel'), masks_of_level, energies):
                 if found is None:
                     continue
                 masks = found.flatten(2)  # (N, M, H·W) or (N, M, C)
@@ -291,8 +283,8 @@ class ACAM(Method):
         return {k: weights.get(k, self.alpha) * torch.stack(v).sum() for k, v in terms.items()}
 
     @torch.no_grad()
-    def masks(self, student: list[Tensor], teacher: list[Tensor], view: View) -> list[Tensor]:
+    def masks(self, student: Maps, teacher: Maps, view: View) -> list[Tensor]:
         """Return the spatial masks (N, M, H, W) of every level, none without that kind."""
         pairs = enumerate(self.compared(student, teacher, view))
-        found = [self.compute_masks(level, s, t)[0] for level, (s, t) in pairs]
+        found = (self.compute_masks(level, s, t)[0] for level, (s, t) in pairs)
         return [spatial for spatial in found if spatial is not None]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmkd.methods.base import Method
+from mmkd.methods.base import Maps, Method
 from mmkd.registry import MODELS
 from mmkd.utils import at_least
 from mmkd.view import View
@@ -42,12 +42,10 @@ def attention_distance(student: Tensor, teacher: Tensor, p: float = 2.0) -> Tens
         Scalar, mean over N and the locations; 0 where the student equals the teacher.
     """
     size = tuple(min(s, t) for s, t in zip(student.shape[-2:], teacher.shape[-2:]))
-    attentions = []
-    for x in (student, teacher):
-        if tuple(x.shape[-2:]) != size:
-            x = F.adaptive_avg_pool2d(x, size)
-        attentions.append(activation_attention(x, p))
-    return (attentions[0] - attentions[1]).square().mean()
+    student, teacher = (
+        x if x.shape[-2:] == size else F.adaptive_avg_pool2d(x, size) for x in (student, teacher)
+    )
+    return (activation_attention(student, p) - activation_attention(teacher, p)).square().mean()
 
 
 @MODELS.register_module()
@@ -81,9 +79,7 @@ class AT(Method):
         """Check the shapes."""
         self.check_pairs(student, teacher, ndim=4)
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Maps, teacher: Maps, view: View) -> dict[str, Tensor]:
         """Return ``at``, the sum over the levels."""
         levels = [attention_distance(s, t, self.p) for s, t in zip(student, teacher)]
         return dict(at=torch.stack(levels).sum())

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from mmkd.methods.adapters import Adapter
 from mmkd.methods.schedule import Schedule
 from mmkd.taps import Tap, TapConfig
-from mmkd.utils import ConfigError
+from mmkd.utils import ensure
 from mmkd.view import View
 
 # What a method reads: a list of tensors, or a dict of lists where its taps are a dict.
-Tensors = list[Tensor] | dict[str, list[Tensor]]
+Maps = list[Tensor]
+Tensors = Maps | dict[str, Maps]
 Taps = tuple[Tap, ...] | dict[str, tuple[Tap, ...]]
 
 
@@ -76,13 +77,7 @@ class Method(nn.Module):
         #: Scalars of the last step that are logged as ``distill.<method>.<name>`` and not summed.
         self.monitored: dict[str, Tensor] = {}
 
-    def build(
-        self,
-        model: nn.Module,
-        student: Tensors,
-        teacher: Tensors,
-        teachers: Mapping[str, Any],
-    ) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create parameters from the tensors of a small probe batch. Called once, before training.
 
         Args:
@@ -114,13 +109,12 @@ class Method(nn.Module):
             view: What this step looks at.
         """
 
-    def build_adapters(self, student: Tensors, teacher: Tensors) -> nn.ModuleList:
+    def build_adapters(self, student: Maps, teacher: Maps) -> nn.ModuleList:
         """Return one adapter for each pair of maps.
 
         Raises:
             ConfigError: There are more maps on one side, or something is no map.
         """
-        assert isinstance(student, list) and isinstance(teacher, list)
         self.check_pairs(student, teacher, ndim=4)
         return nn.ModuleList(Adapter(s.shape[1], t.shape[1]) for s, t in zip(student, teacher))
 
@@ -131,19 +125,19 @@ class Method(nn.Module):
             ConfigError: They do not.
         """
         shapes = [[tuple(t.shape[1:]) for t in side] for side in (student, teacher)]
-        if len(student) != len(teacher):
-            raise ConfigError(
-                'levels',
-                f'the student yields {len(student)} tensors {shapes[0]} and the teacher '
-                f'{len(teacher)} {shapes[1]}; choose levels that correspond',
-            )
+        ensure(
+            len(student) == len(teacher),
+            'levels',
+            f'the student yields {len(student)} tensors {shapes[0]} and the teacher '
+            f'{len(teacher)} {shapes[1]}; choose levels that correspond',
+        )
         for s, t in zip(student, teacher):
-            if s.ndim != ndim or t.ndim != ndim:
-                raise ConfigError(
-                    'student',
-                    f'cannot align {tuple(s.shape)} with {tuple(t.shape)}: {ndim} dimensions are '
-                    'expected (for token sequences use dict(module=…, tokens=True))',
-                )
+            ensure(
+                s.ndim == t.ndim == ndim,
+                'student',
+                f'cannot align {tuple(s.shape)} with {tuple(t.shape)}: {ndim} dimensions are '
+                'expected (for token sequences use dict(module=…, tokens=True))',
+            )
             if s.shape[2:] != t.shape[2:]:
                 print_log(
                     f"{self.key}: the student's map of {tuple(s.shape[2:])} cells and the "
@@ -172,8 +166,7 @@ class Method(nn.Module):
 
         Args:
             student: Tensors of the student's taps, fp32, with gradients.
-            teacher: Tensors of the teacher's taps, fp32, without; of the mixed batch if
-                ``simulate``.
+            teacher: Those of the teacher's, fp32, without; of the mixed batch if ``simulate``.
             view: What this step looks at.
 
         Returns:
@@ -184,10 +177,7 @@ class Method(nn.Module):
     def masks(self, student: Any, teacher: Any, view: View) -> list[Tensor]:
         """Return the spatial masks by which the method weighs the maps, for pictures.
 
-        Args:
-            student: As in :meth:`forward`.
-            teacher: As in :meth:`forward`.
-            view: As in :meth:`forward`.
+        The arguments are those of :meth:`forward`.
 
         Returns:
             One tensor (N, M, H, W) of M masks for each level; none by default.
@@ -197,10 +187,7 @@ class Method(nn.Module):
     def compared(self, student: Any, teacher: Any, view: View) -> list[tuple[Tensor, Tensor]]:
         """Return the maps that the method compares, for pictures of their difference.
 
-        Args:
-            student: As in :meth:`forward`.
-            teacher: As in :meth:`forward`.
-            view: As in :meth:`forward`.
+        The arguments are those of :meth:`forward`.
 
         Returns:
             Student's and teacher's map (N, C, H, W) for each level; by default what ``adapters``
@@ -209,8 +196,8 @@ class Method(nn.Module):
         adapters = getattr(self, 'adapters', None)
         if adapters is None or not isinstance(student, list):
             return []
-        sizes = [tuple(t.shape[-2:]) for t in teacher]
-        return [(adapt(s, z), t) for adapt, s, t, z in zip(adapters, student, teacher, sizes)]
+        triples = zip(adapters, student, teacher)
+        return [(adapt(s, tuple(t.shape[-2:])), t) for adapt, s, t in triples]
 
     @torch.no_grad()
     def forget_nonfinite(self) -> None:
@@ -225,11 +212,7 @@ class Method(nn.Module):
         DDP without a search for unused parameters needs every parameter in every graph.
         """
         parameters = [p for p in self.parameters() if p.requires_grad]
-        if not parameters:
-            return None
-        return sum(
-            (p.sum() * 0.0 for p in parameters), torch.zeros((), device=parameters[0].device)
-        )
+        return torch.stack([p.sum() * 0.0 for p in parameters]).sum() if parameters else None
 
 
 def check_losses(losses: Any) -> None:
@@ -238,28 +221,22 @@ def check_losses(losses: Any) -> None:
     Raises:
         ConfigError: It is not a dict of scalar tensors by name.
     """
-    if not isinstance(losses, dict):
-        raise ConfigError(
-            '',
-            f'forward() must return a dict of scalar losses by name, such as dict(kl=loss), got '
-            f'a {type(losses).__name__}',
-        )
+    ensure(
+        isinstance(losses, dict),
+        '',
+        'forward() must return a dict of scalar losses by name, such as dict(kl=loss), got a '
+        f'{type(losses).__name__}',
+    )
     for name, value in losses.items():
-        if not isinstance(value, Tensor) or value.ndim:
-            what = (
-                f'shape {tuple(value.shape)}'
-                if isinstance(value, Tensor)
-                else f'a {type(value).__name__}'
-            )
-            raise ConfigError(
-                '', f'loss {name!r} of forward() must be a scalar tensor, got {what}; reduce it'
-            )
-        if name.startswith('loss'):
-            raise ConfigError(
-                '',
-                f"loss {name!r} of forward() must not start with 'loss': it is logged as "
-                f"'distill.<method>.loss_{name}'",
-            )
+        shape = tuple(value.shape) if isinstance(value, Tensor) else None
+        what = f'a {type(value).__name__}' if shape is None else f'shape {shape}'
+        start = f'loss {name!r} of forward() must'
+        ensure(shape == (), '', f'{start} be a scalar tensor, got {what}; reduce it')
+        ensure(
+            not name.startswith('loss'),
+            '',
+            f"{start} not start with 'loss': it is logged as 'distill.<method>.loss_{name}'",
+        )
 
 
 def parse_taps(config: Any, levels: Sequence[int] | None, key: str) -> Taps:

@@ -17,10 +17,10 @@ from mmkd.functional import (
     softmax_kl,
     unit_pixels,
 )
-from mmkd.methods.base import Method
+from mmkd.methods.base import Maps, Method
 from mmkd.methods.segmentation import label_maps, number_of_classes
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, integer, non_negative, positive, progress, step_generator
+from mmkd.utils import ensure, integer, positive, progress, step_generator, term_weights
 from mmkd.view import View
 
 # Keep the draws of this method apart from each other and from a mixer's in the same step.
@@ -42,8 +42,8 @@ def cross_image_loss(student: Tensor, teacher: Tensor, tau: float = 0.1) -> Tens
         Scalar; 0 where the student equals the teacher. Its memory is N² matrices (H·W, H·W).
     """
     rows = [unit_pixels(x) for x in (student, teacher)]  # (N, P, C)
-    logits = [torch.einsum('ipc,jqc->ijpq', x, x) / tau for x in rows]
-    return softmax_kl(logits[0], logits[1].log_softmax(3), 3, is_log=True).mean()
+    s, t = (torch.einsum('ipc,jqc->ijpq', x, x) / tau for x in rows)
+    return softmax_kl(s, t.log_softmax(3), 3, is_log=True).mean()
 
 
 def memory_loss(
@@ -180,10 +180,7 @@ class CIRKD(Method):
     ) -> None:
         super().__init__(student, teacher, **kwargs)
         self.tau = positive(tau=tau)
-        weights = dict(batch=batch_weight, pixel=pixel_weight, region=region_weight)
-        self.lambdas = {k: non_negative(**{f'{k}_weight': v}) for k, v in weights.items()}
-        if not any(weights.values()):
-            raise ConfigError('batch_weight', 'all three weights are 0: set weight=0')
+        self.lambdas = term_weights(batch=batch_weight, pixel=pixel_weight, region=region_weight)
         sizes = dict(
             pixel_queue=pixel_queue,
             region_queue=region_queue,
@@ -204,8 +201,8 @@ class CIRKD(Method):
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the projection and the queues."""
         self.check_pairs(student, teacher, ndim=4)
-        if len(student) != 1:
-            raise ConfigError('levels', f'CIRKD compares one map, got {len(student)}; choose one')
+        count = len(student)
+        ensure(count == 1, 'levels', f'CIRKD compares one map, got {count}; choose one')
         if not self.has_memory:
             return
         classes = number_of_classes(self, self.num_classes, teachers)
@@ -221,9 +218,7 @@ class CIRKD(Method):
             self.register_buffer(f'{kind}_queue', queue)
             self.register_buffer(f'{kind}_pointer', torch.zeros(classes, dtype=torch.long))
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Maps, teacher: Maps, view: View) -> dict[str, Tensor]:
         """Return ``batch``, ``pixel`` and ``region``, as far as they have weights."""
         (s,), (t,) = student, teacher
         s = resize_to(s, tuple(t.shape[-2:]))
@@ -239,10 +234,7 @@ class CIRKD(Method):
     def memory_losses(self, student: Tensor, teacher: Tensor, view: View) -> dict[str, Tensor]:
         """Update the queues and compare the relations to samples from them.
 
-        Args:
-            student: Projected map (N, C_teacher, H, W).
-            teacher: Map (N, C_teacher, H, W).
-            view: Whose label maps to use.
+        Both maps are (N, C_teacher, H, W), the student's projected.
         """
         labels = resize_labels(label_maps(view), tuple(teacher.shape[-2:]))
         iteration = progress()[0]
@@ -269,8 +261,8 @@ class CIRKD(Method):
             iteration: Training iteration.
         """
         classes = len(self.pixel_pointer)
-        count, first = len(teacher), get_rank() * len(teacher)
-        generators = [step_generator(iteration, first + i, PICK) for i in range(count)]
+        first = get_rank() * len(teacher)
+        generators = [step_generator(iteration, first + i, PICK) for i in range(len(teacher))]
         draws = [torch.rand(labels[0].numel(), generator=g, dtype=torch.double) for g in generators]
         scores = torch.stack(draws).to(teacher.device)
         pixels, picked = pick_pixels(

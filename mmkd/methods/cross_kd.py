@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmkd.functional import distribution_kl, prior_rows, standardize
 from mmkd.methods.adapters import Adapter
-from mmkd.methods.detection import DenseTargets, HeadMethod, check_shapes, parse_family
+from mmkd.methods.detection import DenseTargets, HeadMaps, HeadMethod, check_shapes, parse_family
 from mmkd.registry import MODELS
 from mmkd.taps import Tap
 from mmkd.utils import integer, non_negative
@@ -71,9 +71,7 @@ class CrossKD(HeadMethod):
         cls_weight: Weight λ_c. Defaults to None: as published for the head.
         reg_weight: Weight λ_r. Defaults to None: as published for the head.
         centerness_weight: Weight of the centerness term. Defaults to None: as published.
-        weight: Weight (or schedule) of the whole. Defaults to 1.0.
-        warmup_iters: Linear warm-up of the weight. Defaults to 0.
-        every: Use the method only every so many iterations. Defaults to 1.
+        **kwargs: See :class:`~mmkd.methods.detection.HeadMethod`.
 
     Deviations: where the channels differ, one 1×1 convolution for each branch, shared by the
     levels, comes first. The number of positives is averaged over the processes for every head,
@@ -90,11 +88,9 @@ class CrossKD(HeadMethod):
         cls_weight: float | None = None,
         reg_weight: float | None = None,
         centerness_weight: float | None = None,
-        weight: Any = 1.0,
-        warmup_iters: int | None = None,
-        every: int | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(student, teacher, weight=weight, warmup_iters=warmup_iters, every=every)
+        super().__init__(student, teacher, **kwargs)
         self.family = parse_family(head)
         self.start = integer(0, start=self.family.start if start is None else start)
         weights = dict(cls=cls_weight, reg=reg_weight, centerness=centerness_weight)
@@ -118,19 +114,17 @@ class CrossKD(HeadMethod):
 
     def feature_tap(self, path: str, branch: str, key: str) -> tuple[Tap, ...]:
         """Return the tap of a branch's feature, which the activation behind it overwrites."""
-        if self.start == 0:
-            module = f'{path}.{branch}_convs.0'
-        else:
-            module = f'{path}.{branch}_convs.{self.start - 1}.activate'
-        return Tap.parse(dict(module=module, source='input', clone=True), None, key)
+        module = f'{self.start - 1}.activate' if self.start else '0'
+        config = dict(module=f'{path}.{branch}_convs.{module}', source='input', clone=True)
+        return Tap.parse(config, None, key)
 
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Check the heads and create the adapters."""
         super().build(model, student, teacher, teachers)
         self.adapters = nn.ModuleDict()
         for branch in ('cls', 'reg'):
-            check_shapes(student[branch], teacher[branch], branch, dims=2)
-            channels = [side[branch][0].shape[1] for side in (student, teacher)]
+            check_shapes(student, teacher, branch, dims=2)
+            channels = (side[branch][0].shape[1] for side in (student, teacher))
             self.adapters[branch] = Adapter(*channels)
 
     def cross(self, branch: str, student: Tensor, teacher: Tensor) -> Tensor:
@@ -143,19 +137,16 @@ class CrossKD(HeadMethod):
         """
         x = standardize(self.adapters[branch](student, tuple(teacher.shape[-2:])))
         std, mean = torch.std_mean(teacher, (0, 2, 3), keepdim=True, unbiased=False)
-        x = x * std + mean
-        x = F.relu(x) if self.start else x
+        x = F.relu(x * std + mean) if self.start else x * std + mean
         x = x.to(next(self.head.parameters()).dtype)
         for conv in getattr(self.head, f'{branch}_convs')[self.start :]:
             x = conv(x)
         return x
 
-    def forward(
-        self, student: dict[str, list[Tensor]], teacher: dict[str, list[Tensor]], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: HeadMaps, teacher: HeadMaps, view: View) -> dict[str, Tensor]:
         """Return ``cls``, ``reg`` and, for heads with it, ``centerness``."""
         predicted = {term: teacher[f'{term}_predicted'] for term in self.predictors()}
-        crossed: dict[str, list[Tensor]] = {term: [] for term in predicted}
+        crossed: HeadMaps = {term: [] for term in predicted}
         for level in range(len(student['cls'])):
             features = {
                 branch: self.cross(branch, student[branch][level], teacher[branch][level])
@@ -168,11 +159,7 @@ class CrossKD(HeadMethod):
         return {term: value * self.lambdas[term] for term, value in losses.items()}
 
     def losses(
-        self,
-        crossed: dict[str, list[Tensor]],
-        predicted: dict[str, list[Tensor]],
-        levels: list[DenseTargets],
-        number: Tensor,
+        self, crossed: HeadMaps, predicted: HeadMaps, levels: list[DenseTargets], number: Tensor
     ) -> dict[str, Tensor]:
         """Return the unweighted terms.
 
@@ -199,11 +186,11 @@ class CrossKD(HeadMethod):
             distance = self.box_distance(boxes[0], boxes[1], target.priors, level)  # (P,)
             reg.append((distance * weights).sum())
             if 'centerness' in crossed:
-                logits, soft = (x['centerness'][level] for x in (crossed, predicted))
+                logits, soft = (
+                    prior_rows(x['centerness'][level], 1)[:, 0] for x in (crossed, predicted)
+                )
                 entropy = F.binary_cross_entropy_with_logits(
-                    prior_rows(logits, 1)[:, 0],
-                    prior_rows(soft, 1)[:, 0].sigmoid(),
-                    reduction='none',
+                    logits, soft.sigmoid(), reduction='none'
                 )
                 center.append((entropy * target.positive).sum())
         norm = total.clamp(min=1e-6) if self.family.box == 'distribution' else number
@@ -226,10 +213,8 @@ class CrossKD(HeadMethod):
             return edges.view(-1, 4).mean(1)
         rows = [prior_rows(x, 4) for x in (cross, teacher)]
         if not hasattr(head, 'get_anchors'):  # distances to the edges, positive as in FCOS
-            if head.norm_on_bbox:
-                rows = [x.clamp(min=0) * head.strides[level] for x in rows]
-            else:
-                rows = [x.exp() for x in rows]
+            stride = head.strides[level]
+            rows = [x.clamp(min=0) * stride if head.norm_on_bbox else x.exp() for x in rows]
         boxes = [head.bbox_coder.decode(priors, x) for x in rows]
         from mmdet.models.losses.iou_loss import giou_loss, iou_loss
 
@@ -237,8 +222,6 @@ class CrossKD(HeadMethod):
             return giou_loss(*boxes, reduction='none', eps=1e-6)
         return iou_loss(*boxes, mode='log', reduction='none', eps=1e-6)
 
-    def masks(
-        self, student: dict[str, list[Tensor]], teacher: dict[str, list[Tensor]], view: View
-    ) -> list[Tensor]:
+    def masks(self, student: HeadMaps, teacher: HeadMaps, view: View) -> list[Tensor]:
         """Return the teacher's highest class score at every location, the weight of its boxes."""
         return [t.sigmoid().amax(1, keepdim=True) for t in teacher['cls_predicted']]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.functional import softmax_kl
-from mmkd.methods.base import Method
+from mmkd.methods.base import Maps, Method
 from mmkd.registry import MODELS
 from mmkd.utils import positive
 from mmkd.view import View
@@ -27,8 +27,8 @@ def channel_kl(student: Tensor, teacher: Tensor, tau: float = 1.0) -> Tensor:
     Returns:
         Scalar; 0 where the student equals the teacher, and on maps of one location.
     """
-    cells = [x.flatten(2) / tau for x in (student, teacher)]  # (N, C, H·W)
-    return softmax_kl(cells[0], cells[1].log_softmax(2), 2, is_log=True).mean() * tau**2
+    s, t = (x.flatten(2) / tau for x in (student, teacher))  # (N, C, H·W)
+    return softmax_kl(s, t.log_softmax(2), 2, is_log=True).mean() * tau**2
 
 
 @MODELS.register_module()
@@ -60,9 +60,7 @@ class CWD(Method):
         """Create the adapters."""
         self.adapters = self.build_adapters(student, teacher)
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Maps, teacher: Maps, view: View) -> dict[str, Tensor]:
         """Return ``cwd``, the sum over the levels."""
         pairs = self.compared(student, teacher, view)
         return dict(cwd=torch.stack([channel_kl(s, t, self.tau) for s, t in pairs]).sum())

@@ -15,15 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from mmkd.functional import OPERATIONS, augment, relaxed_bernoulli, relaxed_choice
 from mmkd.methods.plugins import Refinement
 from mmkd.registry import MODELS
-from mmkd.utils import (
-    ConfigError,
-    integer,
-    non_negative,
-    one_of,
-    positive,
-    progress,
-    step_generator,
-)
+from mmkd.utils import ensure, integer, non_negative, one_of, positive, progress, step_generator
 from mmkd.utils.checks import probability as in_unit
 from mmkd.utils.side_learner import SideLearner
 from mmkd.view import View
@@ -91,14 +83,11 @@ class Policy(nn.Module):
             total = torch.zeros_like(x)
             for index, pair in enumerate(self.pairs):
                 numbers = [draws.numbers(level, slot, name, x) for slot, name in enumerate(pair)]
+                arguments = x, pair, self.magnitude[index], applied[:, index], numbers
                 total = total + checkpoint(
                     weighted_augmentation,
-                    x,
                     choice[:, index],
-                    pair,
-                    self.magnitude[index],
-                    applied[:, index],
-                    numbers,
+                    *arguments,
                     use_reentrant=False,
                     preserve_rng_state=False,  # nothing is random
                 )
@@ -106,9 +95,7 @@ class Policy(nn.Module):
         return mixed
 
     @torch.no_grad()
-    def sample(
-        self, maps: Sequence[Tensor], draws: Draws, host: Mapping[str, Tensor]
-    ) -> list[Tensor]:
+    def sample(self, maps: Sequence[Tensor], draws: Draws, host: Any) -> list[Tensor]:
         """Return the maps after one sub-policy for each image, drawn exactly.
 
         Args:
@@ -140,16 +127,9 @@ class Policy(nn.Module):
         return (self.logits.softmax(0)[:, None] * self.probability * self.magnitude).sum() / 2
 
 
-def weighted_augmentation(
-    x: Tensor,
-    choice: Tensor,
-    pair: Sequence[str],
-    magnitudes: Tensor,
-    applied: Tensor,
-    numbers: Sequence[Tensor],
-) -> Tensor:
-    """Return ``c_i sub_i(F)`` for a batch."""
-    return choice[:, None, None, None] * augment(x, pair, magnitudes, applied, numbers)
+def weighted_augmentation(choice: Tensor, *arguments: Any) -> Tensor:
+    """Return ``c_i sub_i(F)`` for a batch: a choice (N,), and the arguments of ``augment``."""
+    return choice[:, None, None, None] * augment(*arguments)
 
 
 @MODELS.register_module()
@@ -203,10 +183,9 @@ class DAFA(Refinement):
         super().__init__()
         listed = operations if isinstance(operations, (list, tuple)) else ()
         names = [one_of(OPERATIONS, operations=name) for name in listed]
-        if len(set(names)) < max(2, len(names)):
-            raise ConfigError(
-                'operations', f'must be a list of at least two, none twice, got {operations!r}'
-            )
+        distinct = len(set(names)) >= max(2, len(names))
+        text = f'must be a list of at least two, none twice, got {operations!r}'
+        ensure(distinct, 'operations', text)
         first = in_unit(probability=probability), in_unit(magnitude=magnitude)
         self.identity = non_negative(identity=identity)
         self.every = integer(1, every=every)
@@ -215,26 +194,20 @@ class DAFA(Refinement):
         policy = Policy(names, *first, positive(tau=tau))
         self.learner = SideLearner(policy, optimizer, BOUNDS if self.trained else None)
 
-    def build(
-        self, method: Method, model: nn.Module, student: Any, teacher: Any, view: View
-    ) -> None:
+    def build(self, method: Any, model: nn.Module, student: Any, teacher: Any, view: View) -> None:
         """Check that the teacher yields maps, and that the method may run twice in a step."""
         name = type(method).__name__
-        maps = isinstance(teacher, list) and teacher and all(t.ndim == 4 for t in teacher)
-        if not maps or not isinstance(student, list):
-            raise ConfigError(
-                '', f'{name} reads no maps (N, C, H, W) of a teacher; wrap a feature method'
-            )
-        if self.trained and next(method.buffers(), None) is not None:
-            raise ConfigError(
-                '',
-                f'{name} keeps state, which the policy would update twice in a step; wrap a method '
-                'without buffers, or set optimizer=None',
-            )
+        lists = isinstance(student, list) and isinstance(teacher, list) and teacher
+        maps = lists and all(t.ndim == 4 for t in teacher)
+        ensure(maps, '', f'{name} reads no maps (N, C, H, W) of a teacher; wrap a feature method')
+        ensure(
+            not self.trained or next(method.buffers(), None) is None,
+            '',
+            f'{name} keeps state, which the policy would update twice in a step; wrap a method '
+            'without buffers, or set optimizer=None',
+        )
 
-    def forward(
-        self, method: Method, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> list[Tensor]:
+    def forward(self, method: Method, student: Any, teacher: Any, view: View) -> list[Tensor]:
         """Return the augmented maps; the policy learns first, if its step is due."""
         policy: Any = self.learner.module
         draws = Draws(len(teacher[0]), len(policy.pairs), self.key)
@@ -245,9 +218,7 @@ class DAFA(Refinement):
         self.monitored['policy_strength'] = policy.strength().detach()
         return policy.sample(teacher, draws, self._host)
 
-    def learn(
-        self, method: Method, student: list[Tensor], teacher: list[Tensor], view: View, draws: Draws
-    ) -> None:
+    def learn(self, method: Method, student: Any, teacher: Any, view: View, draws: Draws) -> None:
         """Take one step of the policy."""
         augmented = self.learner(teacher, draws)
         losses = method([s.detach() for s in student], augmented, view)

@@ -14,7 +14,7 @@ from mmkd.functional import mimic_loss, pad_boxes
 from mmkd.methods.detection import objects
 from mmkd.methods.plugins import Region
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, find_head, integer, non_negative, one_of, positive
+from mmkd.utils import ensure, find_head, integer, non_negative, one_of, positive
 from mmkd.view import View
 
 if TYPE_CHECKING:
@@ -216,23 +216,20 @@ class DAM(Region):
         self.region_weight = non_negative(region_weight=region_weight)
         self.head_weight = positive(head_weight=head_weight)
 
-    def build(
-        self, method: Method, model: nn.Module, student: Any, teacher: Any, view: View
-    ) -> None:
+    def build(self, method: Any, model: nn.Module, student: Any, teacher: Any, view: View) -> None:
         """Create a head for each level."""
         with torch.no_grad():
             pairs = method.compared(student, teacher, view)
-        if not pairs:
-            raise ConfigError(
-                '',
-                f'{type(method).__name__} aligns no maps (N, C, H, W) of both models; wrap a '
-                'feature method, such as mmkd.FeatureMimic',
-            )
+        ensure(
+            pairs,
+            '',
+            f'{type(method).__name__} aligns no maps (N, C, H, W) of both models; wrap a feature '
+            'method, such as mmkd.FeatureMimic',
+        )
         if self.num_classes is None:
-            found = find_head(model)
-            if found is None or not found[0].endswith('bbox_head'):
-                name = type(model).__name__
-                raise ConfigError('num_classes', f'{name} has no box head; DAM is for detectors')
+            found: Any = find_head(model) or ('', None)
+            text = f'{type(model).__name__} has no box head; DAM is for detectors'
+            ensure(found[0].endswith('bbox_head'), 'num_classes', text)
             self.num_classes = found[1].num_classes
         classes = self.num_classes
         self.heads = nn.ModuleList(CenterHead(t.shape[1], self.channels, classes) for _, t in pairs)
@@ -265,16 +262,14 @@ class DAM(Region):
         self, outputs: list[Any], pixels: Tensor, labels: Tensor, present: Tensor, view: View
     ) -> list[Tensor]:
         """Return the sum of the head's losses over the batch, for each of its outputs."""
-        height, width = size = tuple(outputs[0][0].shape[-2:])
-        rows, columns = view.inputs.shape[-2:]
         like = outputs[0][0]
+        height, width = size = tuple(like.shape[-2:])
+        rows, columns = view.inputs.shape[-2:]
         boxes = pixels.to(like) * like.new_tensor((width / columns, height / rows) * 2)
         heat = center_heatmap(boxes, labels, present, self.num_classes or 1, size)
         cells = center_cells(boxes, size)
-        sizes, offsets = (
-            boxes[..., 2:] - boxes[..., :2],
-            (boxes[..., :2] + boxes[..., 2:]) / 2 - cells,
-        )
+        sizes = boxes[..., 2:] - boxes[..., :2]
+        offsets = (boxes[..., :2] + boxes[..., 2:]) / 2 - cells
         return [
             center_focal_loss(heatmap, heat)
             + SIZE_WEIGHT * center_regression(extent, cells, sizes, present)

@@ -10,9 +10,11 @@ import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from mmkd.methods.base import Method
-from mmkd.utils import ConfigError, box_tensor, check_names, config_key, one_of
+from mmkd.methods.base import Maps, Method
+from mmkd.utils import ConfigError, box_tensor, check_names, config_key, ensure, one_of
 from mmkd.view import View
+
+HeadMaps = dict[str, Maps]  # by branch or term, one map for each pyramid level
 
 
 class Objects(NamedTuple):
@@ -37,12 +39,12 @@ def objects(view: View) -> list[Objects]:
     for sample in view.data_samples:
         instances = getattr(sample, 'gt_instances', None)
         boxes = box_tensor(getattr(instances, 'bboxes', None))
-        if boxes is None or boxes.shape[-1] != 4:
-            raise ConfigError(
-                '',
-                'needs boxes (x1, y1, x2, y2) in gt_instances.bboxes of every data sample; it is '
-                'for detectors',
-            )
+        ensure(
+            boxes is not None and boxes.shape[-1] == 4,
+            '',
+            'needs boxes (x1, y1, x2, y2) in gt_instances.bboxes of every data sample; it is for '
+            'detectors',
+        )
         device = view.inputs.device
         labels = getattr(instances, 'labels', None)
         labels = boxes.new_zeros(len(boxes)) if labels is None else labels
@@ -153,12 +155,9 @@ def dense_targets(
         targets = head.get_targets(
             anchors, valid, instances, metas, batch_gt_instances_ignore=ignored
         )
-        # Some heads put the anchors in front.
-        labels, weights, boxes, _, positives = targets[-5:]
-        flat = [
-            (lab.flatten(), w.flatten(), b.flatten(0, 1))
-            for lab, w, b in zip(labels, weights, boxes)
-        ]
+        labels, weights, boxes, _, positives = targets[-5:]  # some heads put the anchors in front
+        rows = zip(labels, weights, boxes)
+        flat = [(lab.flatten(), w.flatten(), b.flatten(0, 1)) for lab, w, b in rows]
     else:
         points = head.prior_generator.grid_priors(sizes, dtype=like.dtype, device=like.device)
         priors = [level.repeat(count, 1) for level in points]
@@ -178,19 +177,28 @@ class HeadMethod(Method):
     """A method for the dense heads of both models, which taps modules inside them.
 
     Args:
-        student: Path of the student's dense head.
+        student: Path of the student's dense head. Defaults to ``'bbox_head'``.
         teacher: Path of the teacher's; ``'name:bbox_head'`` where there are several teachers.
-        **kwargs: See :class:`~mmkd.methods.base.Method`.
+            Defaults to ``'bbox_head'``.
+        weight: See :class:`~mmkd.methods.base.Method`, also for the deprecated ``warmup_iters`` and
+            ``every``. Defaults to 1.0.
     """
 
     tasks = ('det',)
 
-    def __init__(self, student: str, teacher: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        student: str = 'bbox_head',
+        teacher: str = 'bbox_head',
+        weight: Any = 1.0,
+        warmup_iters: int | None = None,
+        every: int | None = None,
+    ) -> None:
+        super().__init__(weight=weight, warmup_iters=warmup_iters, every=every)
         self.paths = dict(student=student, teacher=teacher)
         for side, path in self.paths.items():
-            if not isinstance(path, str) or not path:
-                raise ConfigError(side, f'must be the path of a head, got {path!r}')
+            named = isinstance(path, str) and path
+            ensure(named, side, f'must be the path of a head, got {path!r}')
         # A teacher is not part of this module: a plain list keeps it unregistered.
         self._teacher: list[Any] = []
 
@@ -203,14 +211,14 @@ class HeadMethod(Method):
         """
         self._teacher = [teachers[self.paths['teacher'].rpartition(':')[0]]]
         head = self.head
-        if not hasattr(head, 'prior_generator') or not hasattr(head, 'get_targets'):
-            raise ConfigError('teacher', f'{type(head).__name__} is not a dense detection head')
-        if hasattr(head, 'get_anchors') and not hasattr(head, 'assigner'):
-            raise ConfigError(
-                'teacher',
-                "the teacher's config has no model.train_cfg with an assigner, which finds the "
-                'priors with objects; use the config that the teacher was trained with',
-            )
+        dense = hasattr(head, 'prior_generator') and hasattr(head, 'get_targets')
+        ensure(dense, 'teacher', f'{type(head).__name__} is not a dense detection head')
+        ensure(
+            hasattr(head, 'assigner') or not hasattr(head, 'get_anchors'),
+            'teacher',
+            "the teacher's config has no model.train_cfg with an assigner, which finds the priors "
+            'with objects; use the config that the teacher was trained with',
+        )
 
     @property
     def head(self) -> Any:
@@ -223,18 +231,16 @@ class HeadMethod(Method):
         return dense_targets(self.head, sizes, view.data_samples, maps[0])
 
 
-def check_shapes(
-    student: Sequence[Tensor], teacher: Sequence[Tensor], what: str, dims: int
-) -> None:
-    """Check that maps (N, C, H, W) of both heads agree from dimension ``dims`` on.
+def check_shapes(student: HeadMaps, teacher: HeadMaps, what: str, dims: int) -> None:
+    """Check that the maps (N, C, H, W) ``what`` of both heads agree from dimension ``dims`` on.
 
     Raises:
         ConfigError: They do not.
     """
-    shapes = [[tuple(x.shape[dims:]) for x in side] for side in (student, teacher)]
-    if shapes[0] != shapes[1]:
-        raise ConfigError(
-            'student',
-            f"the {what} maps of the student's head {shapes[0]} and of the teacher's {shapes[1]} "
-            'differ; both heads need the same priors, bins and classes',
-        )
+    s, t = ([tuple(x.shape[dims:]) for x in side[what]] for side in (student, teacher))
+    ensure(
+        s == t,
+        'student',
+        f"the {what} maps of the student's head {s} and of the teacher's {t} differ; both heads "
+        'need the same priors, bins and classes',
+    )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.functional import mimic_loss, standardize
-from mmkd.methods.base import Method
+from mmkd.methods.base import Maps, Method
 from mmkd.registry import MODELS
 from mmkd.utils import integer
 from mmkd.view import View
@@ -53,16 +53,12 @@ class FeatureMimic(Method):
         """Create the adapters."""
         self.adapters = self.build_adapters(student, teacher)
 
-    def compared(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> list[tuple[Tensor, Tensor]]:
+    def compared(self, student: Maps, teacher: Maps, view: View) -> list[tuple[Tensor, Tensor]]:
         """Return the aligned maps, standardized if ``normalize``."""
         pairs = super().compared(student, teacher, view)
         return [(standardize(s), standardize(t)) for s, t in pairs] if self.normalize else pairs
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Maps, teacher: Maps, view: View) -> dict[str, Tensor]:
         """Return ``mimic``, the sum over the levels."""
         levels = [
             mimic_loss(s, t, view.interior(tuple(t.shape[-2:]), self.interior_only))

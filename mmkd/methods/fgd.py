@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmkd.functional import pad_boxes
-from mmkd.methods.base import Method
+from mmkd.methods.base import Maps, Method
 from mmkd.methods.detection import objects
 from mmkd.registry import MODELS
 from mmkd.utils import non_negative, positive
@@ -17,14 +17,9 @@ from mmkd.view import View
 
 
 def spatial_attention(x: Tensor, tau: float = 1.0) -> Tensor:
-    """Softmax over the locations of the mean activation, times H·W, so that its mean is 1.
+    """Softmax over the locations of a map's mean activation, times H·W, so that its mean is 1.
 
-    Args:
-        x: Map (N, C, H, W).
-        tau: Temperature. Defaults to 1.0.
-
-    Returns:
-        Attention (N, 1, H, W).
+    The map is (N, C, H, W), the attention (N, 1, H, W); ``tau`` is the temperature.
     """
     activity = x.abs().mean(1, keepdim=True)  # (N, 1, H, W)
     attention = F.softmax(activity.flatten(1) / tau, dim=1) * activity[0].numel()
@@ -32,14 +27,9 @@ def spatial_attention(x: Tensor, tau: float = 1.0) -> Tensor:
 
 
 def channel_attention(x: Tensor, tau: float = 1.0) -> Tensor:
-    """Softmax over the channels of the mean activation, times C, so that its mean is 1.
+    """Softmax over the channels of a map's mean activation, times C, so that its mean is 1.
 
-    Args:
-        x: Map (N, C, H, W).
-        tau: Temperature. Defaults to 1.0.
-
-    Returns:
-        Attention (N, C, 1, 1).
+    The map is (N, C, H, W), the attention (N, C, 1, 1); ``tau`` is the temperature.
     """
     activity = x.abs().mean((2, 3), keepdim=True)  # (N, C, 1, 1)
     return F.softmax(activity / tau, dim=1) * x.shape[1]
@@ -67,8 +57,7 @@ def foreground_masks(
     left, top = boxes[..., 0].floor(), boxes[..., 1].floor()  # (N, B)
     right, bottom = boxes[..., 2].ceil(), boxes[..., 3].ceil()
     weight = present / ((right - left + 1) * (bottom - top + 1)).clamp(min=1)
-    xs = torch.arange(size[1], device=boxes.device)
-    ys = torch.arange(size[0], device=boxes.device)
+    ys, xs = (torch.arange(length, device=boxes.device) for length in size)
     columns = (xs >= left[..., None]) & (xs <= right[..., None])  # (N, B, W)
     rows = (ys >= top[..., None]) & (ys <= bottom[..., None])  # (N, B, H)
     inside = rows[..., :, None] & columns[..., None, :]  # (N, B, H, W)
@@ -188,15 +177,12 @@ class FGD(Method):
         self.student_context = nn.ModuleList(GlobalContext(t.shape[1]) for t in teacher)
         self.teacher_context = nn.ModuleList(GlobalContext(t.shape[1]) for t in teacher)
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Maps, teacher: Maps, view: View) -> dict[str, Tensor]:
         """Return ``foreground``, ``background``, ``attention`` and ``context``."""
-        levels = []
-        boxes = self.boxes(view)
+        levels, boxes = [], self.boxes(view)
         pairs = self.compared(student, teacher, view)  # (N, C_teacher, H, W) each
-        blocks = zip(self.student_context, self.teacher_context)
-        for (student_block, teacher_block), (s, t) in zip(blocks, pairs):
+        contexts = zip(self.student_context, self.teacher_context, pairs)
+        for student_block, teacher_block, (s, t) in contexts:
             cells, channels = spatial_attention(t, self.tau), channel_attention(t, self.tau)
             masks = self.box_masks(boxes, t)  # (N, 2, H, W)
             difference = s - t  # the one tensor of the map's size that is kept for backward
@@ -215,7 +201,7 @@ class FGD(Method):
         totals = zip(names, self.term_weights, torch.stack(levels).sum(0))
         return {name: weight * total for name, weight, total in totals}
 
-    def masks(self, student: list[Tensor], teacher: list[Tensor], view: View) -> list[Tensor]:
+    def masks(self, student: Maps, teacher: Maps, view: View) -> list[Tensor]:
         """Return the foreground mask and the teacher's spatial attention, (N, 2, H, W)."""
         boxes = self.boxes(view)
         return [
@@ -235,10 +221,7 @@ class FGD(Method):
     def boxes(self, view: View) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes in pixels (N, B, 4), which are real (N, B), and the map's extent (N, 4).
 
-        The extent is width, height, width, height in pixels.
-
-        Raises:
-            ConfigError: There are no boxes x1, y1, x2, y2: the task is not detection.
+        The extent is width, height, width, height in pixels. Errors are those of :func:`objects`.
         """
         boxes = [found.bboxes for found in objects(view)]
         pixels, present = pad_boxes(boxes)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.functional import one_hot_pixels, region_means, resize_labels, resize_to
-from mmkd.methods.base import Method
+from mmkd.methods.base import Maps, Method
 from mmkd.methods.segmentation import label_maps, number_of_classes
 from mmkd.registry import MODELS
 from mmkd.view import View
@@ -68,15 +68,11 @@ def variation_loss(
     Returns:
         Scalar; 0 where the student equals the teacher, and where every location is ignored.
     """
-    sides = [
-        class_similarity(x, labels, num_classes, ignore_index) for x in (student, teacher)
-    ]  # (N, H, W) each
-    difference = (sides[0] - sides[1]).square()
-    valid = one_hot_pixels(labels, num_classes, ignore_index).sum(2).view_as(difference)
-    difference = difference * valid  # exactly 0 at a location that is its own prototype
-    if mask_ignored:
-        return difference.sum() / valid.sum().clamp(min=1)
-    return difference.mean()
+    known = labels, num_classes, ignore_index
+    difference = class_similarity(student, *known) - class_similarity(teacher, *known)  # (N, H, W)
+    valid = one_hot_pixels(*known).sum(2).view_as(difference)
+    squared = difference.square() * valid  # exactly 0 at a location that is its own prototype
+    return squared.sum() / valid.sum().clamp(min=1) if mask_ignored else squared.mean()
 
 
 @MODELS.register_module()
@@ -124,9 +120,7 @@ class IFVD(Method):
         self.check_pairs(student, teacher, ndim=4)
         self.classes = number_of_classes(self, self.num_classes, teachers)
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Maps, teacher: Maps, view: View) -> dict[str, Tensor]:
         """Return ``variation``, the mean over the maps."""
         labels = label_maps(view)
         losses = []

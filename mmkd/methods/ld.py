@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.functional import distribution_kl, prior_rows
-from mmkd.methods.detection import DenseTargets, HeadMethod, check_shapes, objects
+from mmkd.methods.detection import DenseTargets, HeadMaps, HeadMethod, check_shapes, objects
 from mmkd.registry import MODELS
 from mmkd.taps import Tap, parse_levels
-from mmkd.utils import ConfigError, non_negative, positive
+from mmkd.utils import ensure, positive, term_weights
 from mmkd.view import View
 
 VALUABLE = ('ATSSAssigner',)
@@ -89,9 +89,7 @@ class LD(HeadMethod):
             it out. Defaults to 0.25.
         cls_weight: Weight of the class logits on the positives; published 10. Defaults to 0.0.
         cls_tau: Temperature of the class logits. Defaults to 2.0.
-        weight: Weight (or schedule) of the whole. Defaults to 1.0.
-        warmup_iters: Linear warm-up of the weight. Defaults to 0.
-        every: Use the method only every so many iterations. Defaults to 1.
+        **kwargs: See :class:`~mmkd.methods.detection.HeadMethod`.
 
     Deviations: the teacher's head finds the positives; its anchors and assigner must be the
     student's. The paper's feature imitation is left out.
@@ -108,65 +106,53 @@ class LD(HeadMethod):
         valuable_weight: float = 0.25,
         cls_weight: float = 0.0,
         cls_tau: float = 2.0,
-        weight: Any = 1.0,
-        warmup_iters: int | None = None,
-        every: int | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(student, teacher, weight=weight, warmup_iters=warmup_iters, every=every)
+        super().__init__(student, teacher, **kwargs)
         self.tau, self.cls_tau = positive(tau=tau), positive(cls_tau=cls_tau)
-        weights = dict(main=main_weight, valuable=valuable_weight, cls=cls_weight)
-        self.lambdas = {k: non_negative(**{f'{k}_weight': v}) for k, v in weights.items()}
-        if not any(weights.values()):
-            raise ConfigError('main_weight', 'all three weights are 0: set weight=0')
+        self.lambdas = term_weights(main=main_weight, valuable=valuable_weight, cls=cls_weight)
         indices = parse_levels(levels, 'levels') or ()
         taps: dict[str, Any] = {}
         for side, path in self.paths.items():
             # The output of a level's factor is the distributions of that level.
-            boxes = [f'{path}.scales.{level}' for level in indices]
-            taps[side] = dict(
-                box=Tap.parse(boxes, None, side), cls=Tap.parse(f'{path}.{cls}', None, side)
-            )
+            modules = dict(box=[f'{path}.scales.{level}' for level in indices], cls=f'{path}.{cls}')
+            taps[side] = {name: Tap.parse(m, None, side) for name, m in modules.items()}
         self.student_taps, self.teacher_taps = taps['student'], taps['teacher']
 
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Check that both heads predict distributions over the same bins and priors."""
         super().build(model, student, teacher, teachers)
-        if not hasattr(self.head, 'reg_max'):
-            raise ConfigError(
-                'teacher',
-                f'{type(self.head).__name__} predicts no distributions of edges (reg_max); '
-                'localization distillation is for heads such as GFLHead',
-            )
+        ensure(
+            hasattr(self.head, 'reg_max'),
+            'teacher',
+            f'{type(self.head).__name__} predicts no distributions of edges (reg_max); '
+            'localization distillation is for heads such as GFLHead',
+        )
         for name in ('box', 'cls'):
-            check_shapes(student[name], teacher[name], name, dims=1)
-        if len(student['box']) != len(student['cls']):
-            raise ConfigError(
-                'levels', f'the heads have {len(student["cls"])} levels; list them all'
-            )
-        if self.lambdas['cls'] and self.head.cls_out_channels == 1:
-            raise ConfigError(
-                'cls_weight', 'must be 0: the softmax over a single class is constant'
-            )
+            check_shapes(student, teacher, name, dims=1)
+        boxes, levels = len(student['box']), len(student['cls'])
+        ensure(boxes == levels, 'levels', f'the heads have {levels} levels; list them all')
+        ensure(
+            not self.lambdas['cls'] or self.head.cls_out_channels > 1,
+            'cls_weight',
+            'must be 0: the softmax over a single class is constant',
+        )
         assigner = type(self.head.assigner).__name__
-        if self.lambdas['valuable'] and assigner not in VALUABLE:
-            raise ConfigError(
-                'valuable_weight',
-                f'must be 0: the valuable region needs the thresholds of ATSS, not of {assigner}',
-            )
+        ensure(
+            not self.lambdas['valuable'] or assigner in VALUABLE,
+            'valuable_weight',
+            f'must be 0: the valuable region needs the thresholds of ATSS, not of {assigner}',
+        )
 
-    def forward(
-        self, student: dict[str, list[Tensor]], teacher: dict[str, list[Tensor]], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: HeadMaps, teacher: HeadMaps, view: View) -> dict[str, Tensor]:
         """Return ``main``, ``valuable`` and ``cls``, as far as they have weights."""
-        head, bins = self.head, self.head.reg_max + 1
+        classes, bins = self.head.cls_out_channels, self.head.reg_max + 1
         targets, _ = self.targets(teacher['cls'], view)
         regions = self.valuable(targets, view) if self.lambdas['valuable'] else []
-        terms: dict[str, list[Tensor]] = {k: [] for k, value in self.lambdas.items() if value}
+        terms: HeadMaps = {k: [] for k, value in self.lambdas.items() if value}
         for level, target in enumerate(targets):
             boxes = [prior_rows(x['box'][level], bins) for x in (student, teacher)]
-            scores = [
-                prior_rows(x['cls'][level], head.cls_out_channels) for x in (student, teacher)
-            ]
+            scores = [prior_rows(x['cls'][level], classes) for x in (student, teacher)]
             # The mean over the bins is that of the reference.
             edges = distribution_kl(boxes[0], boxes[1], self.tau).view(-1, 4).mean(1) / bins  # (P,)
             positive = target.positive.to(edges)
@@ -179,7 +165,7 @@ class LD(HeadMethod):
             if 'cls' in terms:
                 divergence = distribution_kl(scores[0], scores[1], self.cls_tau)
                 mean = (divergence * positive).sum() / positive.sum().clamp(min=1)
-                terms['cls'].append(mean / head.cls_out_channels)
+                terms['cls'].append(mean / classes)
         return {name: torch.stack(x).sum() * self.lambdas[name] for name, x in terms.items()}
 
     def valuable(self, targets: Sequence[DenseTargets], view: View) -> list[Tensor]:

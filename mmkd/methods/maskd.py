@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.functional import masked_loss
-from mmkd.methods.base import Method
+from mmkd.methods.base import Maps, Method
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, integer, progress
+from mmkd.utils import ConfigError, ensure, integer, progress
 from mmkd.utils.loading import read_checkpoint
 from mmkd.view import View
 
@@ -89,13 +89,13 @@ def load_tokens(path: str, channels: list[int], key: str) -> nn.ModuleList:
     state: Any = content.get('state_dict', content) if isinstance(content, dict) else {}
     state = {k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)}
     found = [state[f'{level}.tokens'] for level in range(len(state)) if f'{level}.tokens' in state]
-    if [tokens.shape[1] for tokens in found] != channels:
-        raise ConfigError(
-            key,
-            f'{path!r} holds tokens for maps of {[t.shape[1] for t in found]} channels and the '
-            f'teacher yields {channels}; use a checkpoint of the mask stage (configs/maskd/masks/) '
-            'with the same taps and levels',
-        )
+    widths = [tokens.shape[1] for tokens in found]
+    ensure(
+        widths == channels,
+        key,
+        f'{path!r} holds tokens for maps of {widths} channels and the teacher yields {channels}; '
+        'use a checkpoint of the mask stage (configs/maskd/masks/) with the same taps and levels',
+    )
     modules = nn.ModuleList(
         MaskTokens(c, len(tokens), f'{level}.score.0.weight' in state)
         for level, (c, tokens) in enumerate(zip(channels, found))
@@ -147,9 +147,7 @@ class MasKD(Method):
         self.adapters = self.build_adapters(student, teacher)
         self.mask_tokens = load_tokens(self.tokens, [t.shape[1] for t in teacher], 'tokens')
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Maps, teacher: Maps, view: View) -> dict[str, Tensor]:
         """Return ``maskd``, the sum over the levels."""
         pairs = self.compared(student, teacher, view)
         levels = []
@@ -162,7 +160,7 @@ class MasKD(Method):
             levels.append(level.mean())
         return dict(maskd=torch.stack(levels).sum())
 
-    def masks(self, student: list[Tensor], teacher: list[Tensor], view: View) -> list[Tensor]:
+    def masks(self, student: Maps, teacher: Maps, view: View) -> list[Tensor]:
         """Return the masks (N, M, H, W) of every level."""
         return self.soft_masks(self.compared(student, teacher, view))
 

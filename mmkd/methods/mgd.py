@@ -9,9 +9,9 @@ import torch
 from mmengine.dist import get_rank
 from torch import Tensor, nn
 
-from mmkd.methods.base import Method
+from mmkd.methods.base import Maps, Method
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, one_of, probability, progress, step_generator
+from mmkd.utils import ensure, one_of, probability, progress, step_generator
 from mmkd.view import View
 
 
@@ -50,17 +50,14 @@ class MGD(Method):
         super().__init__(student, teacher, weight=weight, **kwargs)
         self.mask = one_of(('spatial', 'channel'), mask=mask)
         self.mask_ratio = probability(mask_ratio=mask_ratio)
-        if mask_ratio == 1:
-            raise ConfigError('mask_ratio', 'must be below 1, or nothing of the map is left')
+        ensure(mask_ratio < 1, 'mask_ratio', 'must be below 1, or nothing of the map is left')
 
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the adapters and the generation blocks."""
         self.adapters = self.build_adapters(student, teacher)
         self.generators = nn.ModuleList(generation_block(t.shape[1]) for t in teacher)
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Maps, teacher: Maps, view: View) -> dict[str, Tensor]:
         """Return ``mgd``, the sum over the levels."""
         pairs, kept = self.compared(student, teacher, view), self.draw(teacher)
         levels = [
@@ -69,7 +66,7 @@ class MGD(Method):
         ]
         return dict(mgd=torch.stack(levels).sum())
 
-    def masks(self, student: list[Tensor], teacher: list[Tensor], view: View) -> list[Tensor]:
+    def masks(self, student: Maps, teacher: Maps, view: View) -> list[Tensor]:
         """Return the locations (N, 1, H, W) that this step keeps; none if channels are masked."""
         return self.draw(teacher) if self.mask == 'spatial' else []
 
@@ -88,8 +85,5 @@ class MGD(Method):
 
 def generation_block(channels: int) -> nn.Sequential:
     """Return two 3×3 convolutions with a ReLU between them."""
-    return nn.Sequential(
-        nn.Conv2d(channels, channels, 3, padding=1),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(channels, channels, 3, padding=1),
-    )
+    first, second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+    return nn.Sequential(first, nn.ReLU(inplace=True), second)

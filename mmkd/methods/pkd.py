@@ -30,11 +30,6 @@ class PKD(FeatureMimic):
     """
 
     def __init__(
-        self,
-        student: Any,
-        teacher: Any,
-        weight: Any = 6.0,
-        interior_only: int = 0,
-        **kwargs: Any,
+        self, student: Any, teacher: Any, weight: Any = 6.0, interior_only: int = 0, **kwargs: Any
     ) -> None:
         super().__init__(student, teacher, True, interior_only, weight=weight, **kwargs)

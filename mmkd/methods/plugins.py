@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmkd.methods.base import Method, Tensors
 from mmkd.methods.schedule import Schedule
 from mmkd.registry import build
-from mmkd.utils import ConfigError, config_key
+from mmkd.utils import config_key, ensure
 from mmkd.view import View
 
 
@@ -30,9 +30,7 @@ class Plugin(nn.Module):
         #: Scalars of the last step that are logged as ``distill.<method>.<name>``.
         self.monitored: dict[str, Tensor] = {}
 
-    def build(
-        self, method: Method, model: nn.Module, student: Any, teacher: Any, view: View
-    ) -> None:
+    def build(self, method: Any, model: nn.Module, student: Any, teacher: Any, view: View) -> None:
         """Create parameters; the method is built. Called once, before training.
 
         Args:
@@ -53,11 +51,8 @@ class Refinement(Plugin):
     def forward(self, method: Method, student: Any, teacher: Any, view: View) -> Any:
         """Return the teacher's tensors that the student is compared with.
 
-        Args:
-            method: The method, to evaluate its losses on other tensors.
-            student: Tensors of the student's taps, with gradients.
-            teacher: Tensors of the teacher's taps, without.
-            view: What this step looks at.
+        The arguments are those of :meth:`Method.forward`, and the method, to evaluate its losses on
+        other tensors.
         """
         raise NotImplementedError
 
@@ -68,11 +63,8 @@ class Region(Plugin):
     def forward(self, method: Method, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
         """Return losses that are added to the method's, under its weight.
 
-        Args:
-            method: The method, which aligns the maps.
-            student: Tensors of the student's taps, with gradients.
-            teacher: Tensors of the teacher's taps, refined if there is a refinement.
-            view: What this step looks at.
+        The arguments are those of :meth:`Method.forward`, and the method, which aligns the maps;
+        the teacher's tensors are refined if there is a refinement.
         """
         raise NotImplementedError
 
@@ -92,19 +84,12 @@ class Plugged(Method):
         super().__init__()
         self.method = method
         self.plugins = nn.ModuleDict(plugins)
-        self.key = method.key
-        self.schedule = method.schedule
+        self.key, self.schedule = method.key, method.schedule
         self.student_taps, self.teacher_taps = method.student_taps, method.teacher_taps
         self.tasks, self.mixers = method.tasks, method.mixers
         self.simulate, self.auxiliary = method.simulate, method.auxiliary
 
-    def build(
-        self,
-        model: nn.Module,
-        student: Tensors,
-        teacher: Tensors,
-        teachers: Mapping[str, Any],
-    ) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Build the method, then its plug-ins."""
         self.method.build(model, student, teacher, teachers)
         view = View.plain(torch.empty(0), [])  # a probe batch has no samples
@@ -161,11 +146,8 @@ def build_method(config: Any, key: str) -> Method:
     """
     if not isinstance(config, Mapping):
         return build(config, Method, key)  # raises the error
-    plugins = {
-        name: build(config[name], base, f'{key}.{name}')
-        for name, base in PLUGINS.items()
-        if config.get(name) is not None
-    }
+    named = {name: base for name, base in PLUGINS.items() if config.get(name) is not None}
+    plugins = {name: build(config[name], base, f'{key}.{name}') for name, base in named.items()}
     method = build({k: v for k, v in config.items() if k not in PLUGINS}, Method, key)
     return Plugged(method, plugins) if plugins else method
 
@@ -181,10 +163,9 @@ def build_part(config: Any, key: str) -> Method:
         ConfigError: Something in the config is invalid, or the weight is a schedule.
     """
     part = build_method(config, key)
-    if part.schedule != Schedule(part.schedule.value):
-        raise ConfigError(
-            f'{key}.weight', 'must be a number; only the weight of the whole method is scheduled'
-        )
+    fixed = part.schedule == Schedule(part.schedule.value)
+    text = 'must be a number; only the weight of the whole method is scheduled'
+    ensure(fixed, f'{key}.weight', text)
     return part
 
 

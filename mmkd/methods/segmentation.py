@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmkd.methods.base import Method
-from mmkd.utils import ConfigError, find_head
+from mmkd.utils import ensure, find_head
 from mmkd.view import View
 
 
@@ -20,10 +20,9 @@ def label_maps(view: View) -> Tensor:
         ConfigError: The samples have none.
     """
     samples = view.data_samples
-    if not samples or 'gt_sem_seg' not in samples[0]:
-        raise ConfigError(
-            'type', 'needs label maps (gt_sem_seg) in the data samples; it is for segmenters'
-        )
+    labeled = samples and 'gt_sem_seg' in samples[0]
+    text = 'needs label maps (gt_sem_seg) in the data samples; it is for segmenters'
+    ensure(labeled, 'type', text)
     return torch.cat([sample.gt_sem_seg.data for sample in samples]).to(view.inputs.device)
 
 
@@ -33,14 +32,11 @@ def number_of_classes(method: Method, num_classes: int | None, teachers: Mapping
     Raises:
         ConfigError: Neither is known.
     """
-    if num_classes is None:
-        taps = method.teacher_taps
-        assert isinstance(taps, tuple)
-        teacher = teachers.get(taps[0].model)
-        found = find_head(getattr(teacher, 'model', None))
-        if found is None or found[0] != 'decode_head':
-            raise ConfigError(
-                'num_classes', 'the teacher has no decode_head with num_classes; set num_classes'
-            )
-        num_classes = found[1].num_classes
-    return num_classes
+    if num_classes is not None:
+        return num_classes
+    taps: Any = method.teacher_taps
+    teacher = teachers.get(taps[0].model)
+    found: Any = find_head(getattr(teacher, 'model', None)) or ('', None)
+    text = 'the teacher has no decode_head with num_classes; set num_classes'
+    ensure(found[0] == 'decode_head', 'num_classes', text)
+    return found[1].num_classes

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmkd.functional import resize_to, unit_pixels
-from mmkd.methods.base import Method
+from mmkd.methods.base import Maps, Method
 from mmkd.registry import MODELS
 from mmkd.utils import integer
 from mmkd.view import View
@@ -25,8 +25,8 @@ def pairwise_loss(student: Tensor, teacher: Tensor) -> Tensor:
     Returns:
         Scalar; 0 where the student equals the teacher. Both matrices (N, H·W, H·W) exist at once.
     """
-    similarities = [(p := unit_pixels(x)) @ p.transpose(1, 2) for x in (student, teacher)]
-    return (similarities[0] - similarities[1]).square().mean()
+    s, t = (p @ p.transpose(1, 2) for p in map(unit_pixels, (student, teacher)))
+    return (s - t).square().mean()
 
 
 @MODELS.register_module()
@@ -58,9 +58,7 @@ class SKD(Method):
         """Check the shapes. Similarities have no channels, so nothing is aligned."""
         self.check_pairs(student, teacher, ndim=4)
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Maps, teacher: Maps, view: View) -> dict[str, Tensor]:
         """Return ``pairwise``, the mean over the maps."""
         losses = []
         for s, t in zip(student, teacher):

@@ -7,6 +7,7 @@ from mmkd.utils.checks import (
     one_of,
     positive,
     probability,
+    term_weights,
 )
 from mmkd.utils.errors import (
     ConfigError,
@@ -16,6 +17,7 @@ from mmkd.utils.errors import (
     config_key,
     deprecated,
     did_you_mean,
+    ensure,
     refuse,
 )
 from mmkd.utils.gather import gather_rows
@@ -37,6 +39,7 @@ __all__ = [
     'count_classes',
     'deprecated',
     'did_you_mean',
+    'ensure',
     'epoch_progress',
     'find_head',
     'fraction',
@@ -53,5 +56,6 @@ __all__ = [
     'refuse',
     'single_labels',
     'step_generator',
+    'term_weights',
     'unwrap',
 ]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection
 from typing import Any
 
-from mmkd.utils.errors import ConfigError
+from mmkd.utils.errors import ensure
 
 
 def positive(**argument: Any) -> Any:
@@ -53,6 +53,15 @@ def integer(minimum: int, optional: bool = False, **argument: Any) -> Any:
     )
 
 
+def term_weights(**weights: Any) -> dict[str, Any]:
+    """Return the weights of a method's terms, each an argument ``<term>_weight``; not all are 0."""
+    for term, weight in weights.items():
+        non_negative(**{f'{term}_weight': weight})
+    first = next(iter(weights))
+    ensure(any(weights.values()), f'{first}_weight', 'all weights are 0: set weight=0')
+    return weights
+
+
 def one_of(choices: Collection[Any], **argument: Any) -> Any:
     """Return one of the choices."""
     listed = ', '.join(repr(choice) for choice in choices)
@@ -67,6 +76,5 @@ def _number(value: Any) -> bool:
 
 def _checked(argument: dict[str, Any], valid: Any, text: str) -> Any:
     ((name, value),) = argument.items()
-    if not valid(value):
-        raise ConfigError(name, f'{text}, got {value!r}')
+    ensure(valid(value), name, f'{text}, got {value!r}')
     return value

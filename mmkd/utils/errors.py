@@ -38,6 +38,12 @@ class ConfigError(ValueError):
         return type(self)('.'.join(part for part in (prefix, self.key) if part), self.message)
 
 
+def ensure(valid: object, key: str, message: str) -> None:
+    """Raise a :class:`ConfigError` unless ``valid`` holds."""
+    if not valid:
+        raise ConfigError(key, message)
+
+
 @contextmanager
 def config_key(prefix: str) -> Iterator[None]:
     """Prefix the relative keys of all config errors that are raised inside."""
