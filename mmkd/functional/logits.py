@@ -8,13 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = [
-    'class_rows',
-    'kl_divergence',
-    'masked_log_softmax',
-    'soft_cross_entropy',
-    'softmax_kl',
-]
+__all__ = ['class_rows', 'kl_divergence', 'masked_log_softmax', 'soft_cross_entropy', 'softmax_kl']
 
 
 class _SoftmaxKL(torch.autograd.Function):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmkd.methods.base import Method, Taps, Tensors
-from mmkd.utils import ConfigError
+from mmkd.utils import ConfigError, single_labels
 from mmkd.view import View
 
 
@@ -30,21 +30,16 @@ def class_labels(data_samples: Any, num_classes: int, like: Tensor, soft: bool =
     Raises:
         ConfigError: The images have no single label.
     """
-    samples = list(data_samples or [])
-    if samples and soft and 'gt_score' in samples[0]:  # all or none, as in mmpretrain's own head
-        return torch.stack([sample.gt_score for sample in samples]).to(like)
-    if not samples or any('gt_label' not in s or s.gt_label.numel() != 1 for s in samples):
+    if soft and data_samples and 'gt_score' in data_samples[0]:  # all or none, as in mmpretrain
+        return torch.stack([sample.gt_score for sample in data_samples]).to(like)
+    labels = single_labels(data_samples)
+    if labels is None:
         raise ConfigError('train_dataloader.dataset', 'must yield images with one class label each')
-    labels = torch.cat([sample.gt_label.flatten() for sample in samples]).to(like.device)
-    return F.one_hot(labels, num_classes).to(like)
+    return F.one_hot(labels.to(like.device), num_classes).to(like)
 
 
 def sample_indices(data_samples: Any) -> list[int]:
-    """Return the indices of N images in their data set.
-
-    Raises:
-        ConfigError: They have none.
-    """
+    """Return the indices of N images in their data set, or raise a ConfigError."""
     indices = [getattr(s, 'metainfo', {}).get('sample_idx') for s in data_samples or []]
     if not indices or None in indices:
         raise ConfigError(
@@ -56,11 +51,7 @@ def sample_indices(data_samples: Any) -> list[int]:
 
 
 def check_names(taps: Taps, key: str, *names: str) -> None:
-    """Check that the taps of one side are a dict with exactly these names.
-
-    Raises:
-        ConfigError: They are not, or a name has no tap.
-    """
+    """Raise a ConfigError unless the taps of a side are a dict with exactly these names."""
     if not isinstance(taps, dict) or set(taps) != set(names) or not all(taps.values()):
         raise ConfigError(key, f'must be dict({", ".join(f"{name}=…" for name in names)})')
 
@@ -86,45 +77,34 @@ def check_tap(tensors: Tensors, key: str, what: str, *ndims: int, channels: int 
     return found[0]
 
 
-def check_logits(student: Tensors, key: str = 'student') -> int:
-    """Check that a student's tap yields one tensor of image logits; return the classes K.
-
-    Args:
-        student: What the tap yields on the probe batch.
-        key: Config key of the tap. Defaults to ``'student'``.
-
-    Raises:
-        ConfigError: It yields something else.
-    """
-    what = 'logits (N, K) of at least two classes, such as head.fc'
-    return check_tap(student, key, what, 2, channels=2).shape[1]
+def check_logits(student: Tensors, key: str = 'student', least: int = 2) -> int:
+    """Return the number K of classes of a tap of image logits, which must be at least ``least``."""
+    what = f'logits (N, K) of at least {least} classes, such as head.fc'
+    return check_tap(student, key, what, 2, channels=least).shape[1]
 
 
-def check_classes(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
-    """Check that student and teacher have the same number of classes.
+def check_logit_pair(method: Method, student: Any, teacher: Any, least: int = 2) -> None:
+    """Raise a ConfigError unless both taps yield one tensor of logits of the same K ≥ ``least``."""
+    check_logits(student, least=least)
+    method.check_pairs(student, teacher, ndim=2)
+    check_channels(student, teacher)
 
-    Args:
-        student: Logits (N, K) or (N, K, H, W).
-        teacher: As many.
 
-    Raises:
-        ConfigError: They do not.
-    """
+def check_channels(
+    student: Sequence[Tensor], teacher: Sequence[Tensor], what: str = 'class channels'
+) -> None:
+    """Raise a ConfigError unless the tensors of both sides have equal sizes in dimension 1."""
     for s, t in zip(student, teacher):
         if s.shape[1] != t.shape[1]:
             raise ConfigError(
                 'student',
-                f'the student has {s.shape[1]} class channels and the teacher {t.shape[1]}; '
-                'logit distillation needs the same classes',
+                f'the student has {s.shape[1]} {what} and the teacher {t.shape[1]}; '
+                'the method needs the same on both sides',
             )
 
 
 def check_class_channels(student: Sequence[Tensor], num_classes: int | None) -> None:
-    """Check that the maps (N, A·K, H, W) of a dense head hold whole anchors.
-
-    Raises:
-        ConfigError: Their channels are no multiple of ``num_classes``.
-    """
+    """Raise a ConfigError unless the maps (N, A·K, H, W) of a dense head hold whole anchors."""
     for s in student:
         if num_classes and s.shape[1] % num_classes:
             raise ConfigError(
@@ -132,29 +112,8 @@ def check_class_channels(student: Sequence[Tensor], num_classes: int | None) -> 
             )
 
 
-def check_logit_pair(method: Method, student: Any, teacher: Any) -> int:
-    """Check that both taps yield one tensor of image logits of the same classes; return K.
-
-    Args:
-        method: The method.
-        student: What its student's tap yields on the probe batch.
-        teacher: What its teacher's tap yields.
-
-    Raises:
-        ConfigError: They yield something else.
-    """
-    classes = check_logits(student)
-    method.check_pairs(student, teacher, ndim=2)
-    check_classes(student, teacher)
-    return classes
-
-
 def refuse_regions(student: Sequence[Tensor], view: View) -> None:
-    """Refuse the logits (R, K) of regions, which differ between the two models.
-
-    Raises:
-        ConfigError: There are not as many rows as images.
-    """
+    """Raise a ConfigError for the logits (R, K) of regions, which differ between the models."""
     for s in student:
         if s.ndim == 2 and len(s) != len(view.inputs):
             raise ConfigError(
@@ -165,16 +124,15 @@ def refuse_regions(student: Sequence[Tensor], view: View) -> None:
             )
 
 
+def check_batch(fits: bool, rule: str, sampler: str) -> None:
+    """Raise a ConfigError unless the batches follow the rule of a batch sampler of mmkd."""
+    if not fits:
+        key = 'train_dataloader.batch_sampler'
+        raise ConfigError(key, f"{rule}; use dict(type='mmkd.{sampler}')")
+
+
 def target_classes(view: View, logits: Tensor) -> Tensor:
-    """Return the class (N,) of every image; of a mixed image that with the largest share.
-
-    Args:
-        view: What this step looks at.
-        logits: Logits (N, K).
-
-    Raises:
-        ConfigError: The images have no single label.
-    """
+    """Return the class (N,) of every image; of a mixed image that with the largest share."""
     return class_labels(view.data_samples, logits.shape[1], logits).argmax(1)
 
 
@@ -199,11 +157,7 @@ def simulated_logits(teacher: Tensor, view: View, tau: float = 1.0) -> Tensor:
 
 
 def refuse_batch_augments(student: nn.Module, name: str) -> None:
-    """Refuse mmpretrain's own batch augmentations, which do not record what they mix.
-
-    Raises:
-        ConfigError: The student's data preprocessor has some.
-    """
+    """Raise a ConfigError for mmpretrain's batch augmentations, which record no mixing."""
     preprocessor = getattr(student, 'data_preprocessor', None)
     if getattr(preprocessor, 'batch_augments', None) is not None:
         raise ConfigError(

@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmkd.methods.base import Method, Tensors
+from mmkd.methods.base import Method
 from mmkd.methods.classification import check_tap
 from mmkd.registry import MODELS
 from mmkd.utils import gather_rows
@@ -76,7 +76,7 @@ class CosPress(Method):
     tasks = ('cls',)
     auxiliary = ('map',)
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the map."""
         what = "one embedding (N, C), such as dict(module='head.fc', source='input')"
         width = check_tap(student, 'student', what, 2).shape[1]
@@ -84,9 +84,7 @@ class CosPress(Method):
             check_tap(teacher, 'teacher', what, 2).shape[1], width, bias=False
         )
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
         """Return ``map`` and ``direction``."""
         gathered = gather_rows(teacher[0])  # (N of all processes, C_t)
         target = self.compress(teacher[0]).detach()

@@ -8,10 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.functional import kl_divergence
-from mmkd.methods.base import Method, Tensors
-from mmkd.methods.classification import check_logits, class_labels, refuse_batch_augments
+from mmkd.methods.base import Method
+from mmkd.methods.classification import (
+    check_batch,
+    check_logits,
+    class_labels,
+    refuse_batch_augments,
+)
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, positive
+from mmkd.utils import positive
 from mmkd.view import View
 
 
@@ -46,27 +51,23 @@ class CSKD(Method):
         self.tau = positive(tau=tau)
         self._checked = False  # whether the first batch held pairs
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Check the tap."""
         check_logits(student)
         refuse_batch_augments(model, type(self).__name__)
 
     def forward(self, student: list[Tensor], teacher: Any, view: View) -> dict[str, Tensor]:
-        """Return ``class_wise``.
-
-        Raises:
-            ConfigError: The first batch does not consist of pairs.
-        """
+        """Return ``class_wise``; the first batch is checked for pairs."""
         logits = student[0]
         half = len(logits) // 2
         if not self._checked:  # once, because it waits for the device
             labels = class_labels(view.data_samples, logits.shape[1], logits)
-            if len(logits) % 2 or not torch.equal(labels[:half], labels[half:]):
-                raise ConfigError(
-                    'train_dataloader.batch_sampler',
-                    'the second half of a batch must hold images of the same classes in the same '
-                    "order as the first; use dict(type='mmkd.SameClassPairBatchSampler')",
-                )
+            check_batch(
+                len(logits) % 2 == 0 and torch.equal(labels[:half], labels[half:]),
+                'the second half of a batch must hold images of the same classes in the same '
+                'order as the first',
+                'SameClassPairBatchSampler',
+            )
             self._checked = True
         partner = (logits[half:].detach() / self.tau).softmax(1)
         return dict(class_wise=kl_divergence(logits[:half], partner, self.tau))

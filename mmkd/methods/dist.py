@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.functional import class_rows, resize_to
-from mmkd.methods.base import Method, Tensors
-from mmkd.methods.classification import check_classes, check_tap, refuse_regions
+from mmkd.methods.base import Method
+from mmkd.methods.classification import check_channels, check_tap, refuse_regions
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError, non_negative, positive
 from mmkd.view import View
@@ -80,12 +80,11 @@ class DIST(Method):
         self.beta = non_negative(beta=beta)
         self.gamma = non_negative(gamma=gamma) if beta else positive(gamma=gamma)
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Check the taps."""
         logits = check_tap(student, 'student', 'logits (N, K) or (N, K, H, W)', 2, 4)
-        assert isinstance(student, list) and isinstance(teacher, list)
         self.check_pairs(student, teacher, ndim=logits.ndim)
-        check_classes(student, teacher)
+        check_channels(student, teacher)
         if logits.shape[1] == 2 and self.beta:
             raise ConfigError(
                 'beta',
@@ -93,14 +92,8 @@ class DIST(Method):
                 'inter-class term has no gradient',
             )
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
-        """Return ``inter`` and ``intra``, with their weights β and γ; none of weight 0.
-
-        Raises:
-            ConfigError: The logits are those of regions, which differ between the two models.
-        """
+    def forward(self, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
+        """Return ``inter`` and ``intra``, with their weights β and γ; none of weight 0."""
         refuse_regions(student, view)
         logits = student[0]
         target = view.simulate((teacher[0] / self.tau).softmax(1))
@@ -109,9 +102,5 @@ class DIST(Method):
             logits = class_rows(resize_to(logits, tuple(target.shape[-2:])), classes)
             target = class_rows(target, classes)  # (N·H·W, K)
         probs = (logits / self.tau).softmax(1)
-        losses = {}
-        if self.beta:
-            losses['inter'] = self.beta * self.tau**2 * pearson_distance(probs, target)
-        if self.gamma:
-            losses['intra'] = self.gamma * self.tau**2 * pearson_distance(probs.T, target.T)
-        return losses
+        terms = dict(inter=(self.beta, probs, target), intra=(self.gamma, probs.T, target.T))
+        return {k: w * self.tau**2 * pearson_distance(s, t) for k, (w, s, t) in terms.items() if w}

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmkd.functional import masked_log_softmax
-from mmkd.methods.base import Method, Tensors
+from mmkd.methods.base import Method
 from mmkd.methods.classification import check_logit_pair, simulated_logits, target_classes
 from mmkd.registry import MODELS
 from mmkd.utils import non_negative, positive
@@ -94,13 +94,11 @@ class DKD(Method):
         self.alpha = non_negative(alpha=alpha)
         self.beta = non_negative(beta=beta)
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Check the taps."""
         check_logit_pair(self, student, teacher)
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
         """Return ``target`` and ``non_target``, with their weights α and β."""
         logits = student[0]
         target, non_target = dkd_terms(

@@ -7,10 +7,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmkd.functional import kl_divergence
-from mmkd.methods.base import Method, Tensors
-from mmkd.methods.classification import check_logits, refuse_batch_augments, sample_indices
+from mmkd.methods.base import Method
+from mmkd.methods.classification import (
+    check_batch,
+    check_logits,
+    refuse_batch_augments,
+    sample_indices,
+)
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, positive
+from mmkd.utils import one_of, positive
 from mmkd.view import View
 
 
@@ -48,23 +53,18 @@ class DLB(Method):
     def __init__(self, student: Any, tau: float = 3.0, **kwargs: Any) -> None:
         super().__init__(student, **kwargs)
         self.tau = positive(tau=tau)
-        if self.schedule.every > 1:
-            raise ConfigError('weight.every', 'must be 1: DLB compares successive iterations')
+        one_of((1,), **{'weight.every': self.schedule.every})  # successive iterations
         self._indices: list[int] = []  # of the images whose logits are kept
         self._logits: Tensor | None = None  # (n, K)
         self._first = False  # whether they are those of the run's first iteration
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Check the tap."""
         check_logits(student)
         refuse_batch_augments(model, type(self).__name__)
 
     def forward(self, student: list[Tensor], teacher: Any, view: View) -> dict[str, Tensor]:
-        """Return ``consistency``; 0 in the first iteration.
-
-        Raises:
-            ConfigError: The batch does not repeat the images of the previous one.
-        """
+        """Return ``consistency``; 0 in the first iteration."""
         logits = student[0]
         indices = sample_indices(view.data_samples)
         first = self._logits is None
@@ -76,12 +76,8 @@ class DLB(Method):
                 old //= 2
                 self._indices, self._logits = self._indices[:old], self._logits[:old]
             new = len(indices) - old
-            if new < 1 or indices[new:] != self._indices:
-                raise ConfigError(
-                    'train_dataloader.batch_sampler',
-                    'the second half of a batch must be the images of the previous batch; use '
-                    "dict(type='mmkd.PreviousBatchSampler')",
-                )
+            rule = 'the second half of a batch must be the images of the previous batch'
+            check_batch(new > 0 and indices[new:] == self._indices, rule, 'PreviousBatchSampler')
             before = (self._logits / self.tau).softmax(1)
             loss = kl_divergence(logits[new:], before, self.tau)
         self._indices, self._logits = indices[:new], logits[:new].detach()

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmkd.functional import soft_cross_entropy
-from mmkd.methods.base import Method, Tensors, all_taps, gather
+from mmkd.methods.base import Method, all_taps, gather
 from mmkd.methods.classification import check_logits
 from mmkd.methods.plugins import build_part, part_losses
 from mmkd.registry import MODELS
@@ -250,15 +250,12 @@ class GPD(Method):
         self.student_taps['static'] = self.static.student_taps  # type: ignore[assignment,index]
         self.teacher_taps = self.static.teacher_taps
 
-    def build(
-        self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
-    ) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the dynamic teacher and check that it starts as the student.
 
         Raises:
             ConfigError: The student is no plain ResNet, or ``static`` has parameters.
         """
-        assert isinstance(student, dict)
         check_logits(student['logits'])
         if self.static is not None:
             with config_key('static'):
@@ -284,9 +281,7 @@ class GPD(Method):
         task = [t.float().mean() for k, v in losses.items() if 'loss' in k for t in flatten(v)]
         self._outputs = torch.stack(task).sum(), gather(self.student_taps, as_fp32(found))
 
-    def forward(
-        self, student: dict[str, list[Tensor]], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
         """Return ``wide``, ``kd`` and the terms of ``static``, of both networks."""
         loss, wide = self._outputs
         del self._outputs  # its graph belongs to this step

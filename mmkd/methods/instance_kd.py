@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmkd.functional import region_means
-from mmkd.methods.base import Method, Tensors
+from mmkd.methods.base import Method
 from mmkd.methods.classification import check_class_channels, check_tap
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, integer, one_of, positive
+from mmkd.utils import integer, one_of, positive
 from mmkd.view import Pairs, View
 
 # A box is read at the level whose stride is nearest to a quarter of its side, as for anchors.
@@ -150,23 +149,17 @@ class InstanceKD(Method):
         self.activation = one_of(('softmax', 'sigmoid'), activation=activation)
         self.num_classes = integer(1, optional=True, num_classes=num_classes)
         self.points = integer(1, points=points)
-        if self.teacher_taps:
-            raise ConfigError('teacher', 'InstanceKD has no teacher: remove it')
+        one_of((None,), teacher=kwargs.get('teacher'))
 
-    def build(
-        self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
-    ) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Check the shapes."""
         pyramid = isinstance(student, list) and len(student) > 1
         what = 'logits (N, K), or of maps of logits (N, K, H, W)'
         for tensors in [[x] for x in student] if pyramid else [student]:
             check_tap(tensors, 'student', what, *((4,) if pyramid else (2, 4)))
-        assert isinstance(student, list)
         check_class_channels(student, self.num_classes)
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
         """Return ``pair``, the mean over the pairs; 0 if there is none."""
         # Of every pair: log-probabilities at a temperature, and the class of both members.
         first, second, labels = self._distributions(student, view, self.tau)

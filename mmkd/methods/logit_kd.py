@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmkd.functional import class_rows, kl_divergence, resize_to
-from mmkd.methods.base import Method, Tensors
-from mmkd.methods.classification import check_class_channels, check_classes, refuse_regions
+from mmkd.methods.base import Method
+from mmkd.methods.classification import check_channels, check_class_channels, refuse_regions
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError, integer, one_of, positive
 from mmkd.view import View
@@ -96,11 +95,8 @@ class LogitKD(Method):
         # A teacher is no part of this module: a plain list keeps it unregistered.
         self._classifier: list[Any] = []
 
-    def build(
-        self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
-    ) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Check the shapes; keep the teacher's head for ``'pooled'``."""
-        assert isinstance(student, list) and isinstance(teacher, list)
         if self.logit_sim == 'pooled':
             assert isinstance(self.teacher_taps, tuple)
             classifier = teachers[self.teacher_taps[0].model]
@@ -113,7 +109,7 @@ class LogitKD(Method):
             self._classifier = [classifier]
             teacher = [self._classify(teacher)]
         self.check_pairs(student, teacher, ndim=student[0].ndim)
-        check_classes(student, teacher)
+        check_channels(student, teacher)
         check_class_channels(student, self.num_classes)
 
     def _classify(self, feature: list[Tensor]) -> Tensor:
@@ -126,14 +122,8 @@ class LogitKD(Method):
                 maps = model.neck(maps)
             return model.head(maps).float()
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
-        """Return ``kd``, the mean over the levels of a dense head, or the divergence itself.
-
-        Raises:
-            ConfigError: The logits are those of regions, which differ between the two models.
-        """
+    def forward(self, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
+        """Return ``kd``, the mean over the levels of a dense head, or the divergence itself."""
         refuse_regions(student, view)
         dense = self.activation == 'sigmoid' or bool(self.num_classes)
         if dense:

@@ -12,7 +12,7 @@ from mmengine.dist import all_reduce
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmkd.methods.base import Method, Tensors, all_taps, gather
+from mmkd.methods.base import Method, all_taps, gather
 from mmkd.methods.classification import check_logits, class_labels
 from mmkd.registry import MODELS
 from mmkd.taps import TapReader
@@ -102,7 +102,7 @@ class MCMI(Method):
         self.refresh = one_of(('never', 'epoch'), refresh=refresh)
         self._ready = False  # whether there are centroids
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the table of centroids."""
         classes = check_logits(student)
         self.register_buffer('centroids', torch.zeros(classes, classes))

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmkd.functional import kl_divergence
-from mmkd.methods.base import Method, Tensors
+from mmkd.methods.base import Method
 from mmkd.methods.classification import check_logit_pair, class_labels
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError, non_negative
@@ -70,18 +70,10 @@ class MixKD(Method):
         # A part of the student, not of this module: a plain list keeps it unregistered.
         self._loss: list[Any] = []
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
-        """Check the taps, and keep the loss of the student's head.
-
-        Raises:
-            ConfigError: There are two classes, or the head's loss is no function of its logits.
-        """
-        if check_logit_pair(self, student, teacher) == 2:
-            raise ConfigError(
-                'type',
-                'MixKD needs at least three classes: two logits of unit deviation always differ '
-                'by √2 and have no gradient',
-            )
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
+        """Check the taps, and keep the loss of the student's head."""
+        # Two logits of unit deviation always differ by √2 and have no gradient.
+        check_logit_pair(self, student, teacher, least=3)
         loss = getattr(getattr(model, 'head', None), 'loss_module', None)
         if not callable(loss):
             raise ConfigError(
@@ -91,9 +83,7 @@ class MixKD(Method):
             )
         self._loss = [loss]
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
         """Return ``class``, γ ℓ(ẑ) - ℓ(z), and ``kd`` with its weight α."""
         logits = student[0]
         rescaled = unit_std(logits)

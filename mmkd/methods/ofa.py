@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmkd.functional import soft_cross_entropy
-from mmkd.methods.base import Method, Tensors
+from mmkd.methods.base import Method
 from mmkd.methods.classification import (
-    check_classes,
+    check_channels,
     check_logits,
     check_names,
     check_tap,
-    class_labels,
+    target_classes,
 )
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError, at_least
@@ -194,30 +194,23 @@ class OFA(Method):
         self.stage_eps = stage_eps
         check_names(self.student_taps, 'student', 'logits', 'stages')
 
-    def build(
-        self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
-    ) -> None:
-        """Create the branches.
-
-        Raises:
-            ConfigError: A tap yields something else, or there is not one ε for each stage.
-        """
-        assert isinstance(student, dict) and isinstance(self.teacher_taps, tuple)
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
+        """Create the branches."""
         classes = check_logits(student['logits'], 'student.logits')
         target = check_tap(teacher, 'teacher', 'logits (N, K), such as head.fc', 2)
-        check_classes(student['logits'], [target])
+        check_channels(student['logits'], [target])
         stages = student['stages']
         #: ε of every branch.
         self.branch_eps = self._branch_eps(len(stages))
         self._lengths = [x.shape[1] for x in stages]  # of token sequences
+        assert isinstance(self.teacher_taps, tuple)
         tap = self.teacher_taps[0]
         classifier = teachers[tap.model].model.get_submodule(tap.module)
         width = stages[-1].shape[1 if stages[-1].ndim == 4 else -1]
         conv_width = max(width, getattr(classifier, 'in_features', 0))
         self.branches = nn.ModuleList()
         for index, x in enumerate(stages):
-            what = 'maps (N, C, H, W) or tokens (N, L, C)'
-            check_tap([x], 'student.stages', what, 3, 4)
+            check_tap([x], 'student.stages', 'maps (N, C, H, W) or tokens (N, L, C)', 3, 4)
             follow = len(stages) - 1 - index
             self.branches.append(
                 ConvBranch(x.shape[1], conv_width, follow, classes)
@@ -234,18 +227,11 @@ class OFA(Method):
             )
         return [at_least(1, stage_eps=value) for value in values]
 
-    def forward(
-        self, student: dict[str, list[Tensor]], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
-        """Return ``logits`` and ``stage1`` to ``stageS``.
-
-        Raises:
-            ConfigError: The images have no labels, or the number of tokens is not that of the
-                probe batch.
-        """
+    def forward(self, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
+        """Return ``logits`` and ``stage1`` to ``stageS``."""
         (logits,) = student['logits']
         probs = view.simulate(teacher[0].softmax(1))
-        labels = class_labels(view.data_samples, logits.shape[1], logits).argmax(1)
+        labels = target_classes(view, logits)
         losses = dict(logits=adaptive_target_loss(logits, probs, labels, self.eps))
         for index, (branch, x) in enumerate(zip(self.branches, student['stages'])):
             if x.ndim == 3 and x.shape[1] != self._lengths[index]:
@@ -255,8 +241,6 @@ class OFA(Method):
                     'set it to the height and width of the training images, here '
                     f'{tuple(view.inputs.shape[-2:])}',
                 )
-            exit_logits = branch(x)
-            losses[f'stage{index + 1}'] = adaptive_target_loss(
-                exit_logits, probs, labels, self.branch_eps[index]
-            )
+            eps = self.branch_eps[index]
+            losses[f'stage{index + 1}'] = adaptive_target_loss(branch(x), probs, labels, eps)
         return losses

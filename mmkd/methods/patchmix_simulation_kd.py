@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmkd.methods.base import Method, Tensors
+from mmkd.methods.base import Method
 from mmkd.methods.feature_mimic import FeatureMimic
 from mmkd.methods.logit_kd import LogitKD
 from mmkd.methods.plugins import build_part, part_losses
@@ -68,13 +68,7 @@ class PatchMixSimulationKD(Method):
         self.student_taps = {name: part.student_taps for name, part in self.parts.items()}
         self.teacher_taps = {name: part.teacher_taps for name, part in self.parts.items()}
 
-    def build(
-        self,
-        model: nn.Module,
-        student: Tensors,
-        teacher: Tensors,
-        teachers: Mapping[str, Any],
-    ) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Build the parts."""
         for name, part in self.parts.items():
             with config_key(name):
@@ -90,9 +84,7 @@ class PatchMixSimulationKD(Method):
             for pair in part.compared(student[name], part.simulated(teacher[name], view), view)
         ]
 
-    def forward(
-        self, student: dict[str, list[Tensor]], teacher: dict[str, list[Tensor]], view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
         """Return the losses of the parts, with their own weights."""
         losses = {}
         for name, part in self.parts.items():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.functional import soft_cross_entropy
-from mmkd.methods.base import Method, Tensors
+from mmkd.methods.base import Method
 from mmkd.methods.classification import (
     check_logits,
     class_labels,
@@ -52,11 +52,7 @@ class PredictionTable(nn.Module):
     current_classes: Tensor
 
     def __init__(
-        self,
-        num_samples: int,
-        num_classes: int,
-        top_k: int | None = None,
-        dtype: str = 'fp16',
+        self, num_samples: int, num_classes: int, top_k: int | None = None, dtype: str = 'fp16'
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -208,7 +204,7 @@ class ProgressiveSelfKD(Method):
         self.top_k = integer(1, optional=True, top_k=top_k)
         self.dtype = one_of(tuple(DTYPES), dtype=dtype)
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the table."""
         classes = check_logits(student)
         self.table = PredictionTable(self.num_samples, classes, self.top_k, self.dtype)

@@ -61,22 +61,15 @@ class Schedule:
             if value is not None:
                 deprecated(f'{name}={value}', f'weight=dict(value=…, {name}={value})', 4)
                 config.setdefault(name, value)
-        known = list(cls.__dataclass_fields__)
-        if 'value' not in config:
-            raise ConfigError('weight', f'must have a value; the keys are {", ".join(known)}')
-        with config_key('weight' if isinstance(weight, Mapping) else ''):
-            check_names(config, known)
-            non_negative(**{'value' if isinstance(weight, Mapping) else 'weight': config['value']})
+        several = isinstance(weight, Mapping)
+        with config_key('weight' if several else ''):
+            check_names(config, cls.__dataclass_fields__)
+            non_negative(**{'value' if several else 'weight': config.get('value')})
             one_of((None, 'linear', 'cosine'), decay=config.get('decay'))
             for name, least in dict(warmup_iters=0, begin=0, every=1).items():
                 integer(least, **{name: config.get(name, least)})
-            integer(0, optional=True, end=config.get('end'))
-            schedule = cls(**config)
-            if schedule.end is not None and schedule.end <= schedule.begin:
-                raise ConfigError(
-                    'end', f'must be greater than begin={schedule.begin}, got {schedule.end}'
-                )
-        return schedule
+            integer(config.get('begin', 0) + 1, optional=True, end=config.get('end'))
+        return cls(**config)
 
     def at(self, iteration: int, max_iters: int | None = None) -> float:
         """Return the weight at an iteration.

@@ -9,7 +9,7 @@ import torch
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
-from mmkd.methods.base import Tensors, all_taps, gather
+from mmkd.methods.base import all_taps, gather
 from mmkd.methods.logit_kd import LogitKD
 from mmkd.methods.schedule import progressive
 from mmkd.registry import MODELS
@@ -80,7 +80,7 @@ class SnapshotSelfKD(LogitKD):
         self._epoch: int | None = None  # host copy of `epoch`, avoids a device sync
         self._past: Any = []  # tensors of the copy in this step
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Copy the student and check the shapes."""
         super().build(model, student, student, teachers)
         # A list keeps the copy out of the optimizer, DDP and the student's modes.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmkd.methods.base import Method, Tensors
-from mmkd.methods.classification import check_tap
+from mmkd.methods.base import Method
+from mmkd.methods.classification import check_channels, check_tap
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, integer, positive
+from mmkd.utils import ConfigError, between, integer, positive
 from mmkd.view import View
 
 # Steps without any difference between the passes after which the taps are refused: with few
@@ -87,33 +86,20 @@ class StochasticSelfKD(Method):
         super().__init__(student, teacher, **kwargs)
         self.passes = integer(2, passes=passes)
         self.scale = positive(scale=scale)
-        self.percentile = percentile
-        if not 0 <= percentile <= 100:
-            raise ConfigError('percentile', f'must be between 0 and 100, got {percentile}')
+        self.percentile = between(0, 100, percentile=percentile)
         # A teacher is no part of this module: a plain list keeps it unregistered.
         self._teacher: list[Any] = []
         self._equal_steps = 0  # successive steps in which all passes were equal
 
-    def build(
-        self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Mapping[str, Any]
-    ) -> None:
-        """Check the embeddings; switch the teacher's dropout on.
-
-        Raises:
-            ConfigError: The embeddings do not fit, or the teacher has no dropout.
-        """
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
+        """Check the embeddings; switch the teacher's dropout on."""
         what = "one embedding (N, C), such as dict(module='head.fc', source='input')"
-        width, expected = (
-            check_tap(tensors, side, what, 2).shape[1]
-            for side, tensors in (('student', student), ('teacher', teacher))
-        )
-        if width != expected:
-            raise ConfigError(
-                'student',
-                f"must yield embeddings of the teacher's {expected} channels, got {width}",
-            )
+        for side, tensors in dict(student=student, teacher=teacher).items():
+            check_tap(tensors, side, what, 2)
+        check_channels(student, teacher, 'channels')
         assert isinstance(self.teacher_taps, tuple)
-        handle = teachers[self.teacher_taps[0].model]
+        self._tap = self.teacher_taps[0]
+        handle = teachers[self._tap.model]
         if not handle.dropouts():
             raise ConfigError(
                 f'{handle.key}.config',
@@ -123,19 +109,12 @@ class StochasticSelfKD(Method):
         handle.dropout = True
         self._teacher = [handle]
 
-    def forward(
-        self, student: list[Tensor], teacher: list[Tensor], view: View
-    ) -> dict[str, Tensor]:
-        """Return ``guided``; the distiller has made the teacher's first pass.
-
-        Raises:
-            ConfigError: All passes are equal in every one of the first steps.
-        """
-        assert isinstance(self.teacher_taps, tuple)
+    def forward(self, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
+        """Return ``guided``; the distiller has made the teacher's first pass."""
         embeddings = [teacher[0]]
         for _ in range(self.passes - 1):
             found = self._teacher[0](view.teacher_inputs, view.teacher_samples)
-            embeddings.append(found[self.teacher_taps[0]][0])
+            embeddings.append(found[self._tap][0])
         stacked = torch.stack([view.simulate(e) for e in embeddings])  # (S, N, C)
         if self._equal_steps < PATIENCE:
             self._check_passes(stacked)
@@ -144,7 +123,7 @@ class StochasticSelfKD(Method):
         return dict(guided=(own - target).square().mean())
 
     def _check_passes(self, stacked: Tensor) -> None:
-        """Refuse a teacher whose passes are always equal; syncs until they differ."""
+        """Raise a ConfigError if all passes are always equal; syncs until they differ."""
         if bool((stacked != stacked[:1]).any()):
             self._equal_steps = PATIENCE
             return

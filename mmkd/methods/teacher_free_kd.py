@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.functional import soft_cross_entropy
-from mmkd.methods.base import Method, Tensors
+from mmkd.methods.base import Method
 from mmkd.methods.classification import check_logits, class_labels
 from mmkd.registry import MODELS
 from mmkd.utils import fraction, positive
@@ -74,7 +74,7 @@ class TeacherFreeKD(Method):
         self.tau = positive(tau=tau)
         self.correct_prob = fraction(correct_prob=correct_prob)
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Check the tap."""
         check_logits(student)
 

@@ -10,7 +10,7 @@ from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
 from mmkd.functional import masked_log_softmax, soft_cross_entropy
-from mmkd.methods.base import Method, Tensors
+from mmkd.methods.base import Method
 from mmkd.methods.classification import check_logits, check_names, check_tap, class_labels
 from mmkd.registry import MODELS
 from mmkd.utils import non_negative, one_of, positive
@@ -110,9 +110,8 @@ class USKD(Method):
         self.sync_mean = sync_mean
         check_names(self.student_taps, 'student', 'logits', 'feature')
 
-    def build(self, model: nn.Module, student: Tensors, teacher: Tensors, teachers: Any) -> None:
+    def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the weak head."""
-        assert isinstance(student, dict)
         classes = check_logits(student['logits'], 'student.logits')
         feature = check_tap(
             student['feature'],
@@ -122,9 +121,7 @@ class USKD(Method):
         )
         self.head = nn.Linear(feature.shape[1], classes)
 
-    def forward(
-        self, student: dict[str, list[Tensor]], teacher: Any, view: View
-    ) -> dict[str, Tensor]:
+    def forward(self, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
         """Return ``target``, ``non_target`` and ``weak``, with their weights α, β and μ."""
         (logits,), (feature,) = student['logits'], student['feature']
         classes = logits.shape[1]

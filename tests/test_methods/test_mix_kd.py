@@ -55,7 +55,7 @@ def test_equals_loops(classes, soft):
 
 def test_two_classes_are_refused():
     rows = [random(3, 2)]
-    with pytest.raises(ConfigError, match='at least three classes'):
+    with pytest.raises(ConfigError, match='at least 3 classes'):
         built(MixKD(**TAPS), rows, rows)
 
 

@@ -103,7 +103,7 @@ def test_another_grid_than_that_of_the_probe_is_refused():
 
 def test_a_teacher_of_other_classes_is_refused():
     student = dict(logits=[random(2, 3)], stages=[random(2, 4, 8, 8)])
-    with pytest.raises(ConfigError, match='same classes'):
+    with pytest.raises(ConfigError, match='class channels'):
         made(student, [random(2, 4)])
 
 
