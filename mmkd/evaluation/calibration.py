@@ -36,14 +36,9 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 
 
 
 def negative_log_likelihood(probs: Tensor) -> Tensor:
-    """Mean of ``-log p`` over images.
+    """Mean of ``-log p`` in nats, with the probabilities (N,) of the right classes.
 
-    Args:
-        probs: Probability (N,) of the right class. A zero, to which fp32 rounds anything below
-            1e-38, counts as the smallest normal number.
-
-    Returns:
-        Scalar in nats.
+    A zero, to which fp32 rounds anything below 1e-38, counts as the smallest normal number.
     """
     return -probs.clamp(min=torch.finfo(probs.dtype).tiny).log().mean()
 

@@ -65,10 +65,8 @@ def clip_to_visible(boxes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         of each box's pixels that is visible. A fully visible box is unchanged.
     """
     height, width = mask.shape
-    x1, y1 = boxes[:, 0].floor().long(), boxes[:, 1].floor().long()
-    x2, y2 = boxes[:, 2].ceil().long(), boxes[:, 3].ceil().long()
-    x1, x2 = x1.clamp(0, width), x2.clamp(0, width)
-    y1, y2 = y1.clamp(0, height), y2.clamp(0, height)
+    x1, x2 = (x.long().clamp(0, width) for x in (boxes[:, 0].floor(), boxes[:, 2].ceil()))
+    y1, y2 = (y.long().clamp(0, height) for y in (boxes[:, 1].floor(), boxes[:, 3].ceil()))
     # Prefix sums along each axis: visible pixels of a box in every row and every column.
     ones = mask.to(torch.int32)
     along_x = torch.nn.functional.pad(ones.cumsum(1), (1, 0))  # (H, W + 1)
@@ -86,13 +84,6 @@ def clip_to_visible(boxes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     left = torch.where(columns > 0, xs, width).amin(1)
     right = torch.where(columns > 0, xs + 1, 0).amax(1)
     # The pixel extents contain the box where everything is visible, so it stays as it is.
-    clipped = torch.stack(
-        (
-            torch.maximum(boxes[:, 0], left.to(boxes)),
-            torch.maximum(boxes[:, 1], top.to(boxes)),
-            torch.minimum(boxes[:, 2], right.to(boxes)),
-            torch.minimum(boxes[:, 3], bottom.to(boxes)),
-        ),
-        dim=1,
-    )
-    return clipped, visible
+    first = torch.maximum(boxes[:, :2], torch.stack([left, top], 1).to(boxes))
+    last = torch.minimum(boxes[:, 2:], torch.stack([right, bottom], 1).to(boxes))
+    return torch.cat([first, last], 1), visible

@@ -77,28 +77,12 @@ def kl_divergence(student_logits: Tensor, teacher_probs: Tensor, tau: float = 1.
 
 
 def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy with distributions as targets.
-
-    Args:
-        logits: Logits (N, K).
-        target: Distributions (N, K).
-
-    Returns:
-        Scalar, mean over images.
-    """
+    """Cross-entropy of logits (N, K) with distributions (N, K) as targets, mean over images."""
     return -(target * F.log_softmax(logits, dim=1)).sum(1).mean()
 
 
 def masked_log_softmax(logits: Tensor, is_target: Tensor) -> Tensor:
-    """Log-softmax over the non-target classes alone.
-
-    Args:
-        logits: Logits (N, K).
-        is_target: Target classes (N, K), bool.
-
-    Returns:
-        Log-probabilities (N, K), 0 at the targets.
-    """
+    """Log-softmax (N, K) of logits over the classes outside of ``is_target``, bool; 0 inside."""
     # Finite: with -inf a row in which every class is a target would have a gradient of nan.
     lowest = torch.finfo(logits.dtype).min
     kept = F.log_softmax(logits.masked_fill(is_target, lowest), dim=1)

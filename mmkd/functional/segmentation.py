@@ -10,15 +10,7 @@ __all__ = ['one_hot_pixels', 'region_means', 'resize_labels', 'unit_pixels']
 
 
 def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize label maps to ``size`` by the nearest pixel.
-
-    Args:
-        labels: Class indices (N, H, W), integers.
-        size: Height and width of the result.
-
-    Returns:
-        Class indices (N, *size), int64.
-    """
+    """Resize label maps (N, H, W) to (N, *size), int64, by the nearest pixel."""
     if tuple(labels.shape[-2:]) == tuple(size):
         return labels.long()
     # Interpolation needs floating-point numbers; fp32 holds every class index exactly.

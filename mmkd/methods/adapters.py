@@ -27,13 +27,5 @@ class Adapter(nn.Module):
             nn.init.zeros_(self.project.bias)
 
     def forward(self, student: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return the student's map with the teacher's channels and size.
-
-        Args:
-            student: Map (N, C_student, H, W).
-            size: The teacher's (H, W).
-
-        Returns:
-            Map (N, C_teacher, *size).
-        """
+        """Return a student's map (N, C_student, H, W) as (N, C_teacher, *size)."""
         return resize_to(self.project(student), size)

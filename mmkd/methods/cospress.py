@@ -33,15 +33,7 @@ def similarity_error(mapped: Tensor, original: Tensor) -> Tensor:
 
 
 def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """``1 - cos`` of every row of (N, C) with that of the teacher, mean over N.
-
-    Args:
-        student: Embeddings (N, C).
-        teacher: Embeddings (N, C), without gradient.
-
-    Returns:
-        Scalar; 0 where the directions are equal, 2 where they are opposite.
-    """
+    """``1 - cos`` of embeddings (N, C), mean over N: 0 in equal directions, 2 in opposite ones."""
     return (1 - F.cosine_similarity(student, teacher, dim=1)).mean()
 
 
@@ -80,9 +72,8 @@ class CosPress(Method):
         """Create the map."""
         what = "one embedding (N, C), such as dict(module='head.fc', source='input')"
         width = check_tap(student, 'student', what, 2).shape[1]
-        self.compress = nn.Linear(
-            check_tap(teacher, 'teacher', what, 2).shape[1], width, bias=False
-        )
+        teacher_width = check_tap(teacher, 'teacher', what, 2).shape[1]
+        self.compress = nn.Linear(teacher_width, width, bias=False)
 
     def forward(self, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
         """Return ``map`` and ``direction``."""

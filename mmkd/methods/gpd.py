@@ -64,9 +64,8 @@ class Growth(nn.Module):
         weight = layer.weight
         more = ratio - 1
         if inputs:
-            self.columns = nn.Parameter(
-                torch.zeros(weight.shape[0], more * weight.shape[1], *weight.shape[2:])
-            )
+            columns = torch.zeros(weight.shape[0], more * weight.shape[1], *weight.shape[2:])
+            self.columns = nn.Parameter(columns)
         if outputs:
             shape = list(weight.shape)
             shape[0] *= more
@@ -155,16 +154,11 @@ class DynamicTeacher(nn.Module):
                 for kind, value in growth.widened(student.get_submodule(path)).items()
             }
         else:
-            named = student.named_parameters()
-            parameters = {name: p for name, p in named if 'distiller.' not in name}
+            parameters = {n: p for n, p in student.named_parameters() if 'distiller.' not in n}
         return functional_call(self.twin[0], parameters, (inputs, data_samples), dict(mode=mode))
 
     def check_start(self, student: nn.Module) -> None:
-        """Check that the dynamic teacher starts as the student.
-
-        Raises:
-            ConfigError: Its outputs differ.
-        """
+        """Raise a ConfigError unless the dynamic teacher starts as the student."""
         inputs, samples = probe_batch(student, PROBE)
         inputs = torch.randn_like(inputs)
         self.twin[0].eval()  # no dropout; BatchNorm has no statistics but those of the batch
@@ -251,11 +245,7 @@ class GPD(Method):
         self.teacher_taps = self.static.teacher_taps
 
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
-        """Create the dynamic teacher and check that it starts as the student.
-
-        Raises:
-            ConfigError: The student is no plain ResNet, or ``static`` has parameters.
-        """
+        """Create the dynamic teacher and check that it starts as the student."""
         check_logits(student['logits'])
         if self.static is not None:
             with config_key('static'):

@@ -193,15 +193,9 @@ class InstanceKD(Method):
     def _common_classes(
         self, logits: Tensor, view: View, tau: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the distributions of the classes that appear in both images of a pair.
+        """Return log-probabilities (P, K) twice and classes (P,) of a map (N, K, H, W).
 
-        Args:
-            logits: Map (N, K, H, W).
-            view: A view whose samples have label maps.
-            tau: Temperature.
-
-        Returns:
-            Log-probabilities (P, K) twice, and classes (P,), of P pairs of image and class.
+        P counts the classes that appear in both images of a pair.
         """
         one_of(('softmax',), activation=self.activation)
         maps = torch.stack([sample.gt_sem_seg.data for sample in view.data_samples])  # (N,1,H,W)

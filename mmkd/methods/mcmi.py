@@ -124,8 +124,7 @@ class MCMI(Method):
             for batch in islice(batches, len(batches)):  # infinite samplers have a length, too
                 data = student.data_preprocessor(batch, True)
                 _, found = reader.read(student, **data)
-                tapped = gather(self.student_taps, found)
-                assert isinstance(tapped, list)
+                tapped: Any = gather(self.student_taps, found)
                 probs = tapped[0].double().softmax(1)
                 labels = class_labels(data['data_samples'], probs.shape[1], probs)
                 for total, part in zip((sums, counts), class_sums(probs, labels)):

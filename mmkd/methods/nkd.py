@@ -16,16 +16,7 @@ from mmkd.view import View
 
 
 def nkd_target_loss(student_logits: Tensor, teacher_logits: Tensor, target: Tensor) -> Tensor:
-    """NKD's target term, ``- mean t_y log s_y`` with softmax probabilities t and s.
-
-    Args:
-        student_logits: Logits (N, K).
-        teacher_logits: Logits (N, K), without gradient.
-        target: Classes (N,), int64.
-
-    Returns:
-        Scalar, mean over images.
-    """
+    """NKD's target term ``- mean t_y log s_y`` of logits (N, K) and classes (N,); softmax t, s."""
     column = target[:, None]
     teacher = teacher_logits.softmax(1).gather(1, column)  # (N, 1)
     return -(teacher * F.log_softmax(student_logits, dim=1).gather(1, column)).mean()

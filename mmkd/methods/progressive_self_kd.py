@@ -112,13 +112,11 @@ class PredictionTable(nn.Module):
         """
         kept = self.previous[indices].to(fallback)  # (N, k)
         total = kept.sum(1, keepdim=True)
+        probs = kept
         if self.top_k:
+            classes = self.previous_classes[indices].long()
             left = (1 - total).clamp(min=0) / (self.num_classes - self.top_k)
-            probs = left.expand(-1, self.num_classes).scatter(
-                1, self.previous_classes[indices].long(), kept
-            )
-        else:
-            probs = kept
+            probs = left.expand(-1, self.num_classes).scatter(1, classes, kept)
         known = total[:, 0] > 0
         # Rounded probabilities do not quite sum to one.
         probs = probs / probs.sum(1, keepdim=True).clamp(min=torch.finfo(kept.dtype).tiny)
@@ -211,12 +209,7 @@ class ProgressiveSelfKD(Method):
         refuse_batch_augments(model, type(self).__name__)
 
     def forward(self, student: list[Tensor], teacher: Any, view: View) -> dict[str, Tensor]:
-        """Return ``progressive``; record the predictions.
-
-        Raises:
-            ConfigError: The images have no single label or no index, or ``num_samples`` is too
-                small.
-        """
+        """Return ``progressive``; record the predictions."""
         logits = student[0]
         own = class_labels(view.data_samples, logits.shape[1], logits, soft=False)  # (N, K)
         indices = sample_indices(view.data_samples)
@@ -225,11 +218,8 @@ class ProgressiveSelfKD(Method):
         epoch, alpha = progressive(self.alpha, type(self).__name__)
         self.table.begin(epoch)
         past, known = self.table.read(rows, own)
-        self.monitored = dict(
-            alpha=torch.tensor(alpha, device=logits.device), recorded=known.float().mean()
-        )
-        targets, labels = view.mixture(past), view.mixture(own)
-        loss = alpha * soft_cross_entropy(logits, targets - labels)
+        self.monitored = dict(alpha=logits.new_tensor(alpha), recorded=known.float().mean())
+        loss = alpha * soft_cross_entropy(logits, view.mixture(past) - view.mixture(own))
         # Every rank takes part, even if its batch is mixed.
         end = 0 if view.parts else len(rows)
         self.table.write(rows[:end], logits[:end].detach().softmax(1), own[:end].argmax(1))

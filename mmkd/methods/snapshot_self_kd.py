@@ -64,17 +64,8 @@ class SnapshotSelfKD(LogitKD):
         every: int | None = None,
         levels: Any = None,
     ) -> None:
-        super().__init__(
-            student,
-            None,
-            tau,
-            activation,
-            num_classes,
-            weight=weight,
-            warmup_iters=warmup_iters,
-            every=every,
-            levels=levels,
-        )
+        common: Any = dict(weight=weight, warmup_iters=warmup_iters, every=every, levels=levels)
+        super().__init__(student, None, tau, activation, num_classes, **common)
         self.alpha = positive(alpha=alpha)
         self.register_buffer('epoch', torch.tensor(-1))  # of the copy; none before epoch 1
         self._epoch: int | None = None  # host copy of `epoch`, avoids a device sync

@@ -29,8 +29,7 @@ def designed_distribution(labels: Tensor, correct_prob: float, tau: float) -> Te
         Distributions (N, K).
     """
     rest = (1 - correct_prob) / (labels.shape[1] - 1)
-    designed = labels * correct_prob + (1 - labels) * rest
-    return (designed / tau).softmax(1)
+    return ((labels * correct_prob + (1 - labels) * rest) / tau).softmax(1)
 
 
 @MODELS.register_module()

@@ -49,8 +49,7 @@ def zipf_labels(rank: Tensor, is_target: Tensor) -> Tensor:
 
 def divide_by_rest(values: Tensor, is_target: Tensor) -> Tensor:
     """Divide the values (N, K) by one minus the sum of those of the targets."""
-    left = 1 - (values * is_target).sum(1, keepdim=True)
-    return values / (left + 1e-6)
+    return values / (1 - (values * is_target).sum(1, keepdim=True) + 1e-6)
 
 
 @MODELS.register_module()
@@ -113,12 +112,8 @@ class USKD(Method):
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the weak head."""
         classes = check_logits(student['logits'], 'student.logits')
-        feature = check_tap(
-            student['feature'],
-            'student.feature',
-            'one map (N, C, H, W) (for token sequences use dict(module=…, tokens=True))',
-            4,
-        )
+        what = 'one map (N, C, H, W) (for token sequences use dict(module=…, tokens=True))'
+        feature = check_tap(student['feature'], 'student.feature', what, 4)
         self.head = nn.Linear(feature.shape[1], classes)
 
     def forward(self, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
@@ -127,8 +122,7 @@ class USKD(Method):
         classes = logits.shape[1]
         labels = class_labels(view.data_samples, classes, logits)  # (N, K)
         values, targets = labels.topk(2, dim=1)  # (N, 2)
-        is_target = torch.zeros_like(labels, dtype=torch.bool)
-        is_target.scatter_(1, targets, values > 0)
+        is_target = torch.zeros_like(labels, dtype=torch.bool).scatter_(1, targets, values > 0)
         log_probs = F.log_softmax(logits, dim=1)
 
         target_log_probs = log_probs.gather(1, targets)  # (N, 2)
