@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from mmkd.functional import REDUCTIONS, dice_diversity, masked_loss
 from mmkd.methods.base import Maps, Method
 from mmkd.registry import MODELS
-from mmkd.utils import integer, non_negative, one_of, positive
+from mmkd.utils import integer, log_warning, non_negative, one_of, positive
 from mmkd.view import View
 
 FUSIONS = ('cooperative', 'reversed', 'teacher', 'fixed')
@@ -248,11 +246,9 @@ class ACAM(Method):
         factor = math.ceil(cells / MAX_CELLS)  # time is cells² / factor², MAX_CELLS² at most
         if factor > 1 and level not in self._announced:
             self._announced.add(level)
-            print_log(
+            log_warning(
                 f'{self.key}.pool: level {level} has {size[0]}×{size[1]} = {cells} locations: auto '
-                f'averages keys and values over {factor}×{factor} of them; pool=1 is exact',
-                logger='current',
-                level=logging.WARNING,
+                f'averages keys and values over {factor}×{factor} of them; pool=1 is exact'
             )
         return factor
 

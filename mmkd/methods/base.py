@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmkd.methods.adapters import Adapter
 from mmkd.methods.schedule import Schedule
 from mmkd.taps import Tap, TapConfig
-from mmkd.utils import ensure
+from mmkd.utils import ensure, log_warning
 from mmkd.view import View
 
 # What a method reads: a list of tensors, or a dict of lists where its taps are a dict.
@@ -139,12 +137,10 @@ class Method(nn.Module):
                 'expected (for token sequences use dict(module=…, tokens=True))',
             )
             if s.shape[2:] != t.shape[2:]:
-                print_log(
+                log_warning(
                     f"{self.key}: the student's map of {tuple(s.shape[2:])} cells and the "
                     f"teacher's of {tuple(t.shape[2:])} are brought to one size (on the probe "
-                    'batch); tap maps of the same stride where there are some',
-                    logger='current',
-                    level=logging.WARNING,
+                    'batch); tap maps of the same stride where there are some'
                 )
 
     def compute(self, student: Tensors, teacher: Tensors, view: View) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmcv.cnn import ContextBlock
 from torch import Tensor, nn
 
 from mmkd.functional import pad_boxes
@@ -85,7 +86,7 @@ def weighted_squares(squares: Tensor, channels: Tensor, cells: Tensor) -> Tensor
     return (summed * cells).sum((0, 2, 3)) / len(squares)
 
 
-class GlobalContext(nn.Module):
+class GlobalContext(ContextBlock):
     """One vector, pooled from the whole map, that is added at every location.
 
     ``R(F) = F + W2 ReLU(LN(W1 Σ_p softmax_p(w·F) F_p))``.
@@ -97,25 +98,13 @@ class GlobalContext(nn.Module):
     """
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
-        hidden = max(channels // 2, 1)
-        self.attend = nn.Conv2d(channels, 1, 1)
-        self.transform = nn.Sequential(
-            nn.Conv2d(channels, hidden, 1),
-            nn.LayerNorm([hidden, 1, 1]),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(hidden, channels, 1),
-        )
-        nn.init.kaiming_normal_(self.attend.weight, mode='fan_in', nonlinearity='relu')
-        nn.init.zeros_(self.attend.bias)
-        nn.init.zeros_(self.transform[-1].weight)
-        nn.init.zeros_(self.transform[-1].bias)
+        super().__init__(channels, ratio=0.5 if channels > 1 else 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the vector (N, C, 1, 1) for a map (N, C, H, W)."""
-        share = self.attend(x).flatten(2).softmax(2)  # (N, 1, H·W)
+        """Return the vector (N, C, 1, 1) for a map (N, C, H, W), of any memory format."""
+        share = self.conv_mask(x).flatten(2).softmax(2)  # (N, 1, H·W)
         context = x.flatten(2) @ share.transpose(1, 2)  # (N, C, 1)
-        return self.transform(context[..., None])
+        return self.channel_add_conv(context[..., None])
 
 
 @MODELS.register_module()

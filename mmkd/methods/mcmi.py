@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from itertools import islice
 from typing import Any
 
@@ -16,7 +15,7 @@ from mmkd.methods.base import Method, all_taps, gather
 from mmkd.methods.classification import check_logits, class_labels
 from mmkd.registry import MODELS
 from mmkd.taps import TapReader
-from mmkd.utils import ConfigError, isolated_rng, one_of
+from mmkd.utils import ConfigError, isolated_rng, log_warning, one_of
 from mmkd.view import View
 
 
@@ -150,11 +149,9 @@ class MCMI(Method):
         )
         right = self.centroids.argmax(1) == torch.arange(len(seen), device=seen.device)
         if not right[seen].float().mean() > 0.5:
-            print_log(
+            log_warning(
                 f'{self.key}: most classes are not the likeliest of their own centroid, so the '
-                'model seems untrained; set load_from to a checkpoint',
-                logger='current',
-                level=logging.WARNING,
+                'model seems untrained; set load_from to a checkpoint'
             )
 
     def forward(self, student: list[Tensor], teacher: Any, view: View) -> dict[str, Tensor]:

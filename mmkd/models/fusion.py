@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mmcv.cnn.bricks.wrappers import Conv2d
-from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mmkd.models.speed import largest_error
 from mmkd.taps import Tap
+from mmkd.utils import log_warning
 
 # Subclasses may compute something else of their weights, such as standardized ones.
 CONVS = (nn.Conv2d, Conv2d)
@@ -135,10 +134,8 @@ def fuse_exactly(
     if error <= ROUNDING:
         return pairs
     undo()
-    print_log(
+    log_warning(
         f'{key}.fuse_conv_bn: folding BatchNorm into the convolutions changes the tapped tensors '
-        f'(relative error {error:.1g}), so nothing is folded; set it to False',
-        logger='current',
-        level=logging.WARNING,
+        f'(relative error {error:.1g}), so nothing is folded; set it to False'
     )
     return []

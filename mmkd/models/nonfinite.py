@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +9,12 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmkd.methods.base import Method, all_taps
 from mmkd.models.step import Step
 from mmkd.taps import flatten
-from mmkd.utils import NonFiniteError, one_of, progress
+from mmkd.utils import NonFiniteError, log_warning, one_of, progress
 
 POLICIES = ('stop', 'skip_step', 'drop_kd')
 PATIENCE = 50  # consecutive non-finite steps before the run ends
@@ -144,7 +142,7 @@ class NonFiniteGuard:
         if self.in_a_row >= PATIENCE:
             raise NonFiniteError(f'{text}\nThis happened in {PATIENCE} consecutive steps.')
         done = 'the step is skipped' if self.skipped else 'trained without'
-        print_log(f'{text}\n{done}', logger='current', level=logging.WARNING)
+        log_warning(f'{text}\n{done}')
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -12,10 +11,10 @@ from typing import Any
 
 import torch
 from mmengine.dist import broadcast_object_list
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmkd.taps import Tap
+from mmkd.utils import log_warning
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 REPEAT = 3  # measured runs of every form
@@ -167,11 +166,7 @@ class TeacherStream:
         """
         if teacher.overlap and not inputs.is_cuda:
             teacher.overlap = False  # warn once
-            print_log(
-                f'{teacher.key}.overlap: needs CUDA and is ignored on {inputs.device.type}',
-                logger='current',
-                level=logging.WARNING,
-            )
+            log_warning(f'{teacher.key}.overlap: needs CUDA and is ignored on {inputs.device.type}')
         if not teacher.overlap:
             return teacher(inputs, data_samples)
         if self._stream is None:

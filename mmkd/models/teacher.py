@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
@@ -19,7 +17,7 @@ from mmkd.models.normalization import Renormalizer
 from mmkd.models.speed import PRECISIONS, Form, Trial, compile_between, fastest, try_forms
 from mmkd.registry import arguments_of
 from mmkd.taps import Tap, TapReader, as_fp32
-from mmkd.utils import ConfigError, check_names, config_key, non_negative, one_of
+from mmkd.utils import ConfigError, check_names, config_key, log_warning, non_negative, one_of
 from mmkd.utils.loading import build_plain, hash_of, load_config, load_strictly
 
 KEY = 'model.distill'
@@ -172,11 +170,9 @@ class Teacher:
             self._undo_compile = None
             read = run()  # raises errors that are unrelated to compiling
             reason = f'{type(error).__name__}: {error}'.splitlines()[0]
-            print_log(
+            log_warning(
                 f'{self.key}.compile: torch.compile failed, so the teacher runs without it: '
-                f'{reason}',
-                logger='current',
-                level=logging.WARNING,
+                f'{reason}'
             )
             return read
 

@@ -18,6 +18,7 @@ from mmkd.utils.errors import (
     deprecated,
     did_you_mean,
     ensure,
+    log_warning,
     refuse,
 )
 from mmkd.utils.gather import gather_rows
@@ -47,6 +48,7 @@ __all__ = [
     'integer',
     'is_distilled',
     'isolated_rng',
+    'log_warning',
     'non_negative',
     'one_of',
     'plain_config',

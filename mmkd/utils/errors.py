@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+
+from mmengine.logging import print_log
 
 # Top-level keys of a config: a key that starts with one of them is absolute.
 ABSOLUTE = (
@@ -74,6 +77,11 @@ def deprecated(old: str, new: str, stacklevel: int = 3) -> None:
     """
     message = f'{old} is deprecated and will be removed in the next release; use {new}'
     warnings.warn(message, FutureWarning, stacklevel=stacklevel)
+
+
+def log_warning(message: str) -> None:
+    """Write a warning to the log of the run."""
+    print_log(message, logger='current', level=logging.WARNING)
 
 
 class Interrupted(SystemExit):

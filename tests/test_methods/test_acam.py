@@ -244,7 +244,7 @@ def test_auto_pools_large_maps_and_says_so_once(monkeypatch):
     method = acam(maps, maps)
     messages = []
     monkeypatch.setattr(
-        'mmkd.methods.acam.print_log', lambda text, level, **_: messages.append((level, text))
+        'mmkd.utils.errors.print_log', lambda text, level, **_: messages.append((level, text))
     )
     assert [method.pool_factor(0, size) for size in [(1, 1), (100, 200)]] == [1, 1]
     assert not messages

@@ -57,7 +57,7 @@ def test_spatial_size_is_interpolated_to_the_teachers():
 
 def test_interpolation_is_announced_once_for_each_level_that_needs_it(monkeypatch):
     said = []
-    monkeypatch.setattr('mmkd.methods.base.print_log', lambda text, **kwargs: said.append(text))
+    monkeypatch.setattr('mmkd.utils.errors.print_log', lambda text, **kwargs: said.append(text))
     student, teacher = [random(2, 3, 4, 4), random(2, 3, 2, 2)], [random(2, 3, 8, 6)]
     built(FeatureMimic('a', 'b'), student, [*teacher, random(2, 3, 2, 2)])
     assert len(said) == 1

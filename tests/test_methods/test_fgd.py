@@ -58,10 +58,10 @@ def context_by_loops(x, block):
     """Return a map (C, H, W) with its context added."""
     h, w = x.shape[1:]
     places = [(y, z) for y in range(h) for z in range(w)]
-    weight, bias = block.attend.weight[0, :, 0, 0], block.attend.bias[0]
+    weight, bias = block.conv_mask.weight[0, :, 0, 0], block.conv_mask.bias[0]
     share = naive.softmax([float(weight @ x[:, y, z] + bias) for y, z in places])
     vector = sum(s * x[:, y, z] for s, (y, z) in zip(share, places))
-    first, norm, _, second = block.transform
+    first, norm, _, second = block.channel_add_conv
     hidden = first.weight[:, :, 0, 0] @ vector + first.bias
     mean, variance = hidden.mean(), hidden.var(unbiased=False)
     hidden = (hidden - mean) / (variance + norm.eps).sqrt()
@@ -277,7 +277,7 @@ def test_gradients_reach_student_and_blocks_but_no_teacher():
     sum(method.compute(student, teacher, view_of(BOXES)).values()).backward()
     assert student[0].grad.all()
     assert all(p.grad is not None for p in method.parameters())
-    assert method.teacher_context[0].transform[0].weight.grad.any()
+    assert method.teacher_context[0].channel_add_conv[0].weight.grad.any()
     assert teacher[0].grad is None
 
 

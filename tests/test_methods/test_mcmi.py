@@ -58,7 +58,7 @@ def warnings_of(monkeypatch):
         if level == logging.WARNING:
             said.append(message)
 
-    monkeypatch.setattr('mmkd.methods.mcmi.print_log', note)
+    monkeypatch.setattr('mmkd.utils.errors.print_log', note)
     return said
 
 

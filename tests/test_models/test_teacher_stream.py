@@ -100,7 +100,7 @@ def test_only_overlapping_teachers_run_on_the_stream():
 
 def test_ignored_on_a_cpu_and_said_once(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr('mmkd.models.speed.print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr('mmkd.utils.errors.print_log', lambda text, **_: said.append(text))
     config = teacher_config('cls', tmp_path)
     methods = dict(feature=MIMIC['cls'])
     expected = None
