@@ -8,7 +8,6 @@ the printed form.
 from __future__ import annotations
 
 import copy
-import json
 import re
 import statistics
 from functools import partial
@@ -17,8 +16,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.fileio import dump
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from torch import Tensor
 
 from mmkd.cli.common import make_parser
@@ -60,8 +60,7 @@ def main() -> None:
     threads = f', {torch.get_num_threads()} threads' if args.device == 'cpu' else ''
     show(rows, f'N = {args.batch}, C = {args.channels}, fp32, {args.device}{threads}')
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(rows, indent=1) + '\n')
+        dump(rows, args.json, 'json', indent=1)
 
 
 class NaiveUnits(MaskUnits):
@@ -159,11 +158,10 @@ def reset_peak(device: str) -> int | None:
 
 def show(rows: list[dict[str, Any]], title: str) -> None:
     """Print the rows as one table."""
-    table = Table(title=title, title_justify='left')
-    columns = ['map', 'form', 'kept for backward', 'of naive', 'peak growth', 'time']
-    columns += ['Δ loss', 'Δ ∂ student', 'Δ ∂ weights']
-    for column in columns:
-        table.add_column(column, justify='left' if column in ('map', 'form') else 'right')
+    names = ['kept for backward', 'of naive', 'peak growth', 'time']
+    names += ['Δ loss', 'Δ ∂ student', 'Δ ∂ weights']
+    columns = [Column(name, justify='right') for name in names]
+    table = Table('map', 'form', *columns, title=title, title_justify='left')
     naive = {(row['height'], row['width']): row for row in rows if row['form'] == 'naive'}
     for row in rows:
         size = (row['height'], row['width'])

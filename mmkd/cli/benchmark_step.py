@@ -6,7 +6,6 @@ checkpoints nor data are needed. docs/performance.md explains the columns.
 
 from __future__ import annotations
 
-import json
 import platform
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.fileio import dump
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from torch import nn
 
 from mmkd.cli.benchmarking import Bench, Setting, peak_memory, read_teachers
@@ -57,8 +57,7 @@ def main() -> None:
     rows = benchmark(runs, setting, args.repeat, args.warmup, not args.no_memory)
     print_rows(rows)
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(rows, indent=1) + '\n')
+        dump(rows, args.json, 'json', indent=1)
 
 
 def find_runs(configs: Sequence[str], options: Mapping[str, Any] | None = None) -> Iterator[Run]:
@@ -226,11 +225,10 @@ def describe_teachers(distiller: Distiller) -> dict[str, Any]:
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
     """Print the rows of :func:`benchmark` as a table."""
-    table = Table(title='Distillation tax', title_justify='left')
-    table.add_column('step', no_wrap=True)
-    columns = ('median s', '± %', 'tax', '±', 'allowed', 'saved MiB', 'peak MiB')
-    for column in (*columns, *(f'{p} s' for p in PARTS)):
-        table.add_column(column, justify='right')
+    names = ('median s', '± %', 'tax', '±', 'allowed', 'saved MiB', 'peak MiB')
+    columns = [Column(name, justify='right') for name in (*names, *(f'{p} s' for p in PARTS))]
+    title = 'Distillation tax'
+    table = Table(Column('step', no_wrap=True), *columns, title=title, title_justify='left')
     for row in rows:
         numbers = [(row['seconds'], 4), (100 * row['spread'], 0)]
         numbers += [(row.get(key), 2) for key in ('tax', 'tax_spread', 'allowed')]

@@ -81,17 +81,10 @@ def draw_sample(
 
 
 def most_confident(boxes: Tensor, scores: Tensor, iou: float = 0.5) -> Tensor:
-    """Return the indices of the boxes that overlap no box with a greater score.
+    """Return the indices (M,) of the boxes that overlap no box with a greater score.
 
-    Detectors suppress boxes per class, so that one object may have several.
-
-    Args:
-        boxes: Corners x1, y1, x2, y2 in pixels, (N, 4).
-        scores: Their scores, (N,).
-        iou: Smallest IoU of an overlap. Defaults to 0.5.
-
-    Returns:
-        Indices (M,), ascending in score, so that the most confident box is drawn last.
+    Detectors suppress boxes per class, so that one object may have several. ``boxes`` are corners
+    x1, y1, x2, y2 in pixels, (N, 4). The most confident box is the last one, to be drawn on top.
     """
     from mmcv.ops import nms
 

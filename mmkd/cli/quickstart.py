@@ -32,7 +32,7 @@ from mmkd.cli.common import (
 )
 from mmkd.cli.quickstart_report import STUDENT, TASKS, report
 from mmkd.cli.stages import read_finished, run_once
-from mmkd.datasets.shapes import GENERATOR, MARKER, ForeignFolderError, ShapesSettings, make_shapes
+from mmkd.datasets.shapes import ForeignFolderError, ShapesSettings, make_shapes, read_marker
 from mmkd.models.teacher import teacher_configs
 from mmkd.utils.compat import payload
 from mmkd.utils.errors import ConfigError, did_you_mean, refuse
@@ -119,20 +119,16 @@ def distillation_config(method: str, task: str) -> str:
 
 def prepare_data(console: Console) -> dict[str, Any]:
     """Generate the data unless they exist, and return their settings."""
-    marker = Path(DATA) / MARKER
-    settings = ShapesSettings()
-    if marker.is_file():
-        content = json.loads(marker.read_text())
-        if content.get('generator') == GENERATOR:
-            # Other settings than ours were chosen on purpose, and only their owner replaces them.
-            settings = ShapesSettings(**content['settings'])
+    # Other settings than ours were chosen on purpose, and only their owner replaces them.
+    marker = read_marker(Path(DATA)) or dict(settings={})
+    settings = ShapesSettings(**marker['settings'])
     what = 'cannot generate the data'
     with refuse(DATA, what, ForeignFolderError, OSError), console.status('generating the data'):
         written = make_shapes(DATA, settings)
     counts = f'{settings.num_train} / {settings.num_val} / {settings.num_test}'
     state = 'generated' if written else 'there already'
     console.print(f'{DATA}: {counts} scenes for train / val / test, {state}', highlight=False)
-    return dict(json.loads(marker.read_text()))
+    return read_marker(Path(DATA)) or {}
 
 
 def train(run: Run, folder: Path, data: Mapping[str, Any], console: Console) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from mmkd.cli.common import Run
 from mmkd.cli.drawing import Palette, class_legend, draw_sample
@@ -51,15 +51,8 @@ def report(
 ) -> None:
     """Print the table, and write it with the pictures, the numbers and the student.
 
-    Args:
-        task: ``'det'``, ``'seg'`` or ``'cls'``.
-        method: Name of the run with distillation.
-        root: Folder for the files; the runs are in ``runs/<name>``.
-        runs: The runs by name.
-        results: Their results, see :func:`~mmkd.cli.stages.run_once`.
-        seed: Seed of all runs.
-        seconds: Time of the whole quickstart.
-        console: The terminal.
+    ``runs`` and their ``results`` (see :func:`~mmkd.cli.stages.run_once`) are by name, ``method``
+    is the name of the distilled one, and ``root`` is the folder for the files.
     """
     titles = {name: name for name in runs}
     titles[method] = f'student + {TITLES.get(method, method)}'
@@ -90,14 +83,10 @@ def report(
     weights, config = export_student(
         results[method]['checkpoint'], root / 'student.pth', models[method], hashed=False
     )
-    table = Table(title=heading)
-    for column in columns:
-        table.add_column(column, justify='left' if column == 'model' else 'right')
+    table = Table('model', *(Column(name, justify='right') for name in columns[1:]), title=heading)
     for row in rows:
         table.add_row(*row)
-    console.print()
-    console.print(table)
-    console.print(NOTE)
+    console.print('', table, NOTE, sep='\n')
     console.print(
         f'\n{seconds:.0f} s in all. {root} has table.md, results.json, losses.png and '
         f'predictions.png, and the distilled student as {weights.name} and {config.name}, which '
@@ -175,10 +164,7 @@ def plot_losses(runs: Mapping[str, Path], out: Path) -> None:
 def plot_predictions(models: Mapping[str, tuple[Config, str]], out: Path, images: int = 4) -> None:
     """Draw images, evenly spread over the test data, with labels and predictions of each model.
 
-    Args:
-        models: Plain config and checkpoint by name; the data are those of the last one.
-        out: File for the picture.
-        images: Number of images. Defaults to 4.
+    ``models`` holds plain config and checkpoint by name; the data are those of the last one.
     """
     from matplotlib.figure import Figure
 
@@ -189,9 +175,8 @@ def plot_predictions(models: Mapping[str, tuple[Config, str]], out: Path, images
     picked = [dataset[i * len(dataset) // images] for i in range(images)]
     palette = Palette(dataset.metainfo)
     truth = [data['data_samples'] for data in picked]
-    columns: dict[str, Sequence[Any]] = {'ground truth': truth}
-    for name, (config, checkpoint) in models.items():
-        columns[name] = predict(config, checkpoint, picked)
+    columns = {name: predict(*model, picked) for name, model in models.items()}
+    columns = {'ground truth': truth, **columns}
     pictures = [original_image(data) for data in picked]
     heights = [2.5 * picture.shape[0] / picture.shape[1] + 0.15 for picture in pictures]
     height = sum(heights) + (0.2 * images if 'gt_label' in truth[0] else 0) + 0.5

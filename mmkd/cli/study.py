@@ -19,7 +19,6 @@ process, the median over the seeds.
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import time
@@ -28,6 +27,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from mmengine.fileio import dump, load
 
 from mmkd.cli.common import config_path, make_parser, read_config
 from mmkd.cli.stages import Stage, fill_in, read_stages, run_once, run_stages
@@ -70,13 +71,10 @@ def main() -> None:
         made = run_shared(stages, shown, args.test)
         chosen = [row for name, row in rows.items() if not args.rows or name in args.rows]
         run_rows(chosen, study.get('options', {}), made, root, args)
-    results: dict[str, list[Result]] = {}
     folders = {stage.name: stage.work_dir.glob('result.json') for stage in shown}
     folders.update({name: (root / name).glob('*/result.json') for name in rows})
-    for name, found in folders.items():
-        files = sorted(found)
-        if files:
-            results[name] = [json.loads(file.read_text()) for file in files]
+    found = {name: [load(file) for file in sorted(files)] for name, files in folders.items()}
+    results = {name: runs for name, runs in found.items() if runs}
     table = format_table(study, results, args.test)
     root.mkdir(parents=True, exist_ok=True)
     (root / 'table.md').write_text(table + '\n')
@@ -85,8 +83,7 @@ def main() -> None:
             name: [{k: v for k, v in run.items() if k != 'checkpoint'} for run in runs]
             for name, runs in results.items()
         }
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(kept, indent=1) + '\n')
+        dump(kept, args.json, 'json', indent=1)
     print(table)
 
 

@@ -19,8 +19,9 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,39 +34,35 @@ GENERATOR = 'mmkd.datasets.shapes'  # not __name__: it is '__main__' under pytho
 MARKER = 'shapes.json'
 FOLDERS = ('img_dir', 'ann_dir', 'annotations', 'cls')
 CONTOUR_SCALE = 4  # masks are enlarged before tracing, so contours follow the pixels' borders
-SMALLEST = dict(num_train=1, num_val=1, num_test=1, size=96, crop_size=8, seed=0)
 
 
 class ForeignFolderError(RuntimeError):
     """The output folder holds something that the generator must not replace."""
 
 
+def setting(default: int, least: int, text: str) -> Any:
+    """Return a field with its smallest value and its description on the command line."""
+    return field(default=default, metadata=dict(least=least, help=text))
+
+
 @dataclass(frozen=True)
 class ShapesSettings:
     """Everything the data set depends on.
-
-    Attributes:
-        num_train: Scenes for training. Defaults to 800.
-        num_val: Scenes for choosing settings. Defaults to 100.
-        num_test: Scenes for the final numbers. Defaults to 200.
-        size: Side of a scene in pixels, at least 96. Defaults to 160.
-        crop_size: Side of a classification crop in pixels, at least 8. Defaults to 32.
-        seed: Seed of the data set. Defaults to 0.
 
     Raises:
         ConfigError: A setting is too small.
     """
 
-    num_train: int = 800
-    num_val: int = 100
-    num_test: int = 200
-    size: int = 160
-    crop_size: int = 32
-    seed: int = 0
+    num_train: int = setting(800, 1, 'scenes for training')
+    num_val: int = setting(100, 1, 'scenes for choosing settings')
+    num_test: int = setting(200, 1, 'scenes for the final numbers')
+    size: int = setting(160, 96, 'side of a scene in pixels')
+    crop_size: int = setting(32, 8, 'side of a classification crop in pixels')
+    seed: int = setting(0, 0, 'seed of the data set')
 
     def __post_init__(self) -> None:
-        for name, smallest in SMALLEST.items():
-            integer(smallest, **{name: getattr(self, name)})
+        for one in fields(self):
+            integer(one.metadata['least'], **{one.name: getattr(self, one.name)})
 
     def count(self, split: str) -> int:
         """Number of scenes of a split."""
@@ -73,14 +70,7 @@ class ShapesSettings:
 
 
 def mask_to_polygons(mask: np.ndarray) -> list[list[float]]:
-    """Outlines of a mask without holes.
-
-    Args:
-        mask: bool, (H, W).
-
-    Returns:
-        One flat list x1, y1, x2, y2, … in pixels per connected part.
-    """
+    """Outlines of a bool mask (H, W) without holes: x1, y1, x2, y2, … in pixels of each part."""
     large = mask.astype(np.uint8).repeat(CONTOUR_SCALE, axis=0).repeat(CONTOUR_SCALE, axis=1)
     contours = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
     return [((c.reshape(-1) + 0.5) / CONTOUR_SCALE).tolist() for c in contours]
@@ -105,16 +95,7 @@ def coco_annotations(scene: Scene, image_id: int, first_id: int) -> list[dict]:
 
 
 def object_crops(scene: Scene, crop_size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """One square crop with some context around each object, slightly off-center.
-
-    Args:
-        scene: The scene.
-        crop_size: Side of the crops in pixels.
-        rng: Generator of the offsets.
-
-    Returns:
-        uint8 images, each (crop_size, crop_size, 3).
-    """
+    """One uint8 crop (crop_size, crop_size, 3) of each object, with context and off-center."""
     size = len(scene.image)
     crops = []
     for x, y, width, height in scene.boxes().tolist():
@@ -156,7 +137,8 @@ def _write_split(root: Path, split: str, settings: ShapesSettings) -> int:
     return len(annotations)
 
 
-def _read_marker(root: Path) -> dict | None:
+def read_marker(root: Path) -> dict | None:
+    """Settings and counts of a data set of this generator, or None."""
     try:
         marker = json.loads((root / MARKER).read_text())
     except (OSError, ValueError):
@@ -165,13 +147,8 @@ def _read_marker(root: Path) -> dict | None:
 
 
 def _write_marker(root: Path, settings: ShapesSettings, objects: dict[str, int]) -> None:
-    marker = dict(
-        generator=GENERATOR,
-        version=VERSION,
-        classes=CLASSES,
-        settings=asdict(settings),
-        objects=objects,
-    )
+    made = dict(generator=GENERATOR, version=VERSION, classes=CLASSES)
+    marker = dict(**made, settings=asdict(settings), objects=objects)
     (root / MARKER).write_text(json.dumps(marker, indent=1))
 
 
@@ -203,7 +180,7 @@ def make_shapes(
     """
     settings = settings or ShapesSettings()
     root = Path(out)
-    marker = _read_marker(root)
+    marker = read_marker(root)
     if marker is None and root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ForeignFolderError(
             f'{root} exists and was not made by {GENERATOR}; choose another --out'
@@ -242,17 +219,9 @@ def main(args: list[str] | None = None) -> None:
     )
     parser.add_argument('--out', default='data/shapes', help='folder of the data set')
     parser.add_argument('--force', action='store_true', help='replace shapes of other settings')
-    helps = dict(
-        num_train='scenes for training',
-        num_val='scenes for choosing settings',
-        num_test='scenes for the final numbers',
-        size='side of a scene in pixels',
-        crop_size='side of a classification crop in pixels',
-        seed='seed of the data set',
-    )
-    for name, default in asdict(ShapesSettings()).items():
-        flag = '--' + name.replace('_', '-')
-        parser.add_argument(flag, type=int, default=default, help=helps[name])
+    for one in fields(ShapesSettings):
+        flag = '--' + one.name.replace('_', '-')
+        parser.add_argument(flag, type=int, default=one.default, help=one.metadata['help'])
     values = vars(parser.parse_args(args))
     out, force = values.pop('out'), values.pop('force')
     try:

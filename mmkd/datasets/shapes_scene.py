@@ -55,16 +55,7 @@ def generator(seed: int, split: str, *numbers: int) -> np.random.Generator:
 
 
 def value_noise(rng: np.random.Generator, size: int, cell: int) -> np.ndarray:
-    """Smooth random texture in 0..1: random values on a grid, interpolated bilinearly.
-
-    Args:
-        rng: Generator of the grid values.
-        size: Side of the texture in pixels.
-        cell: Grid spacing in pixels.
-
-    Returns:
-        float64, (size, size).
-    """
+    """Smooth random texture in 0..1: float64, (size, size), with a grid of ``cell`` pixels."""
     grid = rng.random((size // cell + 2, size // cell + 2))
     pos = (np.arange(size) + 0.5) / cell
     low = pos.astype(np.int64)
@@ -72,15 +63,7 @@ def value_noise(rng: np.random.Generator, size: int, cell: int) -> np.ndarray:
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Bilinear resize of a square image.
-
-    Args:
-        image: uint8, (S, S, 3).
-        size: New side in pixels.
-
-    Returns:
-        uint8, (size, size, 3).
-    """
+    """Bilinear resize of a square image: uint8, (S, S, 3) to (size, size, 3)."""
     side = image.shape[0]
     pos = np.clip((np.arange(size) + 0.5) * side / size - 0.5, 0, side - 1)
     low = np.minimum(pos.astype(np.int64), max(side - 2, 0))
@@ -148,11 +131,7 @@ def _outline(rng: np.random.Generator, label: int, radius: float) -> np.ndarray:
 
 
 def _coverage(points: np.ndarray, size: int) -> tuple[tuple[slice, slice], np.ndarray]:
-    """Where a polygon lies, and the fraction of each pixel there that it covers.
-
-    Returns:
-        Slices of its rows and columns, and float64, (rows, columns).
-    """
+    """Rows and columns of a polygon, and the covered fraction of each pixel there, float64."""
     low = np.clip(np.floor(points.min(axis=0)).astype(np.int64), 0, size)
     high = np.clip(np.ceil(points.max(axis=0)).astype(np.int64) + 1, 0, size)
     width, height = (high - low).tolist()
@@ -176,15 +155,10 @@ def has_hole(mask: np.ndarray) -> bool:
 
 
 def _paint(rng: np.random.Generator, below: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """Fill the covered pixels with a random color, shaded and sometimes striped.
+    """Paint a random color, shaded and sometimes striped, over a part of the image.
 
-    Args:
-        rng: Generator of color and texture.
-        below: The part of the image that is painted over, (rows, columns, 3).
-        cover: Covered fraction of each pixel, (rows, columns).
-
-    Returns:
-        The part with the shape on it, (rows, columns, 3).
+    ``below`` is that part, (rows, columns, 3), and ``cover`` the covered fraction of each pixel,
+    (rows, columns).
     """
     height, width = cover.shape
     average = below[cover >= 0.5].mean(axis=0)

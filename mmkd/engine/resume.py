@@ -14,11 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import (
-    all_gather_object,
-    broadcast_object_list,
-    is_main_process,
-)
+from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from torch.utils.data import DataLoader
 
