@@ -140,9 +140,8 @@ class Bench:
             config.type = 'AmpOptimWrapper'
         optimizer = build_optim_wrapper(model, config)
         distiller: Distiller | None = getattr(model, 'distiller', None)
-        iteration = self.setting.iteration
-        if iteration is None:
-            iteration = first_full_iteration(distiller)
+        given = self.setting.iteration
+        iteration = first_full_iteration(distiller) if given is None else given
         batches: Iterator[Any] = itertools.repeat(self.batch)
         if self.repeats:  # nothing comes before the first batch
             new = {k: v[: self.setting.batch_size // 2] for k, v in self.batch.items()}
@@ -174,9 +173,8 @@ def read_teachers(distiller: Distiller) -> list[Teacher]:
 def first_full_iteration(distiller: Distiller | None) -> int:
     """Return the first iteration in which the methods have their full weights."""
     schedules = [m.schedule for m in distiller.methods.values()] if distiller else []
-    return max(
-        (s.begin + s.every * math.ceil(s.warmup_iters / s.every) for s in schedules), default=0
-    )
+    full = (s.begin + s.every * math.ceil(s.warmup_iters / s.every) for s in schedules)
+    return max(full, default=0)
 
 
 @contextmanager

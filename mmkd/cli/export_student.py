@@ -130,9 +130,7 @@ def pick_weights(
     """
     averaged = content.get('ema_state_dict')
     if ema and averaged is None:
-        raise ConfigError(
-            'checkpoint', f'{checkpoint} has no EMA weights; its config has no EMAHook'
-        )
+        raise ConfigError('checkpoint', f'{checkpoint} has no EMA weights: there was no EMAHook')
     state = {k.removeprefix('module.'): v for k, v in content['state_dict'].items()}
     if ema is False and averaged is not None:
         raw = {k.removeprefix('module.'): v for k, v in averaged.items() if k.startswith('module.')}

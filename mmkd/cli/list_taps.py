@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import groupby
+from functools import partial
+from itertools import chain, groupby
 from typing import Any
 
 import torch
@@ -95,33 +96,32 @@ def run_modules(
     Raises:
         ConfigError: The images are too small for the model.
     """
-    calls: dict[str, int] = {}
-    shapes: dict[str, list[str]] = {}
+    outputs: dict[str, list[list[str]]] = {}  # the shapes of every call
 
-    def hook_for(path: str) -> Any:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            calls[path] = calls.get(path, 0) + 1
-            shapes.setdefault(path, []).extend(
-                '×'.join(map(str, t.shape)) or 'scalar' for t in flatten(output)
-            )
-
-        return hook
+    def record(path: str, module: nn.Module, args: Any, output: Any) -> None:
+        shapes = ['×'.join(map(str, t.shape)) or 'scalar' for t in flatten(output)]
+        outputs.setdefault(path, []).append(shapes)
 
     model = revert_sync_batchnorm(model).eval()
     for path, module in model.named_modules():
         if path:
-            module.register_forward_hook(hook_for(path))
+            module.register_forward_hook(partial(record, path))
     inputs, samples = probe_batch(model, size)
     with refuse('--size', f'the {name} cannot run images of {size[0]}×{size[1]}', RuntimeError):
         model(inputs, samples, mode='tensor')
     return [
-        (path, type(module).__name__, calls[path], shorten(shapes[path]))
+        (
+            path,
+            type(module).__name__,
+            len(outputs[path]),
+            shorten(outputs[path]),
+        )
         for path, module in model.named_modules()
-        if path in calls
+        if path in outputs
     ]
 
 
-def shorten(shapes: list[str]) -> str:
-    """Join shapes; repetitions are counted."""
-    runs = [(shape, len(list(group))) for shape, group in groupby(shapes)]
+def shorten(calls: list[list[str]]) -> str:
+    """Join the shapes of all calls; repetitions are counted."""
+    runs = [(shape, len(list(group))) for shape, group in groupby(chain.from_iterable(calls))]
     return ' '.join(shape if n == 1 else f'{shape} ({n}x)' for shape, n in runs) or 'no tensor'

@@ -63,7 +63,7 @@ def read_rows(paths: Iterable[str | Path]) -> list[Row]:
 def part(row: Row, name: str) -> str:
     """Return the seconds of a part; empty if it takes none."""
     seconds = row['parts'].get(name)
-    return '' if not seconds else f'{seconds:.3f}'
+    return f'{seconds:.3f}' if seconds else ''
 
 
 def number(value: float | None) -> str:

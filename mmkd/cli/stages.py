@@ -69,9 +69,8 @@ def read_stages(entries: Sequence[Any], folder: Path | None = None) -> list[Stag
             raise ConfigError(f'{key}.config', 'is missing')
         config = Path(config_path(given['config'], f'{key}.config'))
         name = given.get('name') or config.stem
-        work_dir = Path('work_dirs', config.parent.name, config.stem)
-        if folder is not None:
-            work_dir = folder / name
+        parent = Path('work_dirs', config.parent.name)
+        work_dir = parent / config.stem if folder is None else folder / name
         work_dir = Path(given.get('work_dir') or work_dir)
         checkpoint = Path(given.get('checkpoint') or work_dir / f'{name}.pth')
         if name in [stage.name for stage in stages]:
@@ -197,16 +196,13 @@ def run_once(
     if threads is not None:
         environment.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
     command = [sys.executable, '-m', 'mmkd.cli.stages', str(work_dir)]
-    with open(log, 'a') as stream:
+    command.append(json.dumps(dict(task=task, test=test, hooks=hooks)))
+    with open(log, 'a') as out:
         process = subprocess.run(
-            [*command, json.dumps(dict(task=task, test=test, hooks=hooks))],
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            pass_fds=descriptors,
-            env=environment,
+            command, stdout=out, stderr=subprocess.STDOUT, pass_fds=descriptors, env=environment
         )
     if process.returncode:
-        lines = [line for line in log.read_text().splitlines() if line.strip()]
+        lines = log.read_text().strip().splitlines()
         last = lines[-1] if lines else f'exit status {process.returncode}'
         raise ConfigError(task['config'], f'training failed: {last} (log: {log})')
     return json.loads(record.read_text())

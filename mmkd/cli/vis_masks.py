@@ -14,13 +14,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from mmkd.cli.common import (
-    distill_config,
-    existing_file,
-    load_config,
-    make_parser,
-    read_training_checkpoint,
-)
+from mmkd.cli.common import existing_file, load_config, make_parser, read_training_checkpoint
 from mmkd.engine.hooks.distill_hook import ENTRY
 from mmkd.engine.visualization import Observer, draw_sheet
 from mmkd.utils.errors import ConfigError, refuse
@@ -52,8 +46,7 @@ def vis_masks(
     """
     for image in images:
         existing_file(image, 'images')
-    if not distill_config(cfg):
-        raise ConfigError('model.distill', 'the config has no distillation, so there are no masks')
+    required(cfg, 'model.distill', 'the config has no distillation, so there are no masks')
     content = read_training_checkpoint(checkpoint)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         model = build_trained(cfg, content, checkpoint).to(device).eval()
@@ -69,9 +62,8 @@ def vis_masks(
                 paths.append(out / f'{image.stem}_{name}.png')
                 cv2.imwrite(str(paths[-1]), draw_sheet(seen, 0)[..., ::-1])
     if not paths:
-        raise ConfigError(
-            'model.distill.methods', 'none of the methods has spatial masks or compares maps'
-        )
+        key = 'model.distill.methods'
+        raise ConfigError(key, 'none of the methods has spatial masks or compares maps')
     return paths
 
 

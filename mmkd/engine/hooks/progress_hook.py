@@ -35,9 +35,7 @@ class ProgressHook(Hook):
     priority = 'VERY_LOW'
 
     def __init__(self, title: str = 'train', quiet: bool = True, fd: int | None = None) -> None:
-        self.title = title
-        self.quiet = quiet
-        self.fd = fd
+        self.title, self.quiet, self.fd = title, quiet, fd
         self.progress: Progress | None = None
         self._bars: dict[str, Any] = {}
         self._drawn = 0.0
