@@ -15,7 +15,7 @@ from mmkd.methods.classification import (
     sample_indices,
 )
 from mmkd.registry import MODELS
-from mmkd.utils import one_of, positive
+from mmkd.utils import ConfigError, positive
 from mmkd.view import View
 
 
@@ -53,7 +53,8 @@ class DLB(Method):
     def __init__(self, student: Any, tau: float = 3.0, **kwargs: Any) -> None:
         super().__init__(student, **kwargs)
         self.tau = positive(tau=tau)
-        one_of((1,), **{'weight.every': self.schedule.every})  # successive iterations
+        if self.schedule.every > 1:
+            raise ConfigError('weight.every', 'must be 1: DLB compares successive iterations')
         self._indices: list[int] = []  # of the images whose logits are kept
         self._logits: Tensor | None = None  # (n, K)
         self._first = False  # whether they are those of the run's first iteration

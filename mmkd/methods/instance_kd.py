@@ -12,7 +12,7 @@ from mmkd.functional import region_means
 from mmkd.methods.base import Method
 from mmkd.methods.classification import check_class_channels, check_tap
 from mmkd.registry import MODELS
-from mmkd.utils import integer, one_of, positive
+from mmkd.utils import ConfigError, integer, one_of, positive
 from mmkd.view import Pairs, View
 
 # A box is read at the level whose stride is nearest to a quarter of its side, as for anchors.
@@ -149,7 +149,8 @@ class InstanceKD(Method):
         self.activation = one_of(('softmax', 'sigmoid'), activation=activation)
         self.num_classes = integer(1, optional=True, num_classes=num_classes)
         self.points = integer(1, points=points)
-        one_of((None,), teacher=kwargs.get('teacher'))
+        if self.teacher_taps:
+            raise ConfigError('teacher', 'InstanceKD has no teacher: remove it')
 
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Check the shapes."""
