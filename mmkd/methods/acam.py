@@ -107,12 +107,9 @@ class MaskUnits(nn.Module):
             self.register_parameter(kind, unit)
 
     def forward(self, query: Tensor, key: Tensor, pool: int) -> Masks:
-        """Return both kinds of masks.
+        """Return both kinds of masks from maps (N, C, H, W) of queries and of keys and values.
 
-        Args:
-            query: Map (N, C, H, W) of the queries.
-            key: Map (N, C, H, W) of the keys and values.
-            pool: Side of the squares over which ``key`` is averaged first; 1 is exact.
+        ``key`` is averaged over squares of side ``pool`` first; 1 is exact.
         """
         channels, key = query.shape[1], pool_cells(key, pool)
         fused = attend_in_pieces(

@@ -89,23 +89,14 @@ class Method(nn.Module):
         """
 
     def before_epoch(self, student: nn.Module, batches: Any) -> None:
-        """Read the training data. Called at the start of every epoch.
+        """Read the training data from the dataloader ``batches``.
 
-        :class:`~mmkd.engine.hooks.distill_hook.DistillHook` calls it; in a loop over iterations
-        only once.
-
-        Args:
-            student: The student.
-            batches: The training dataloader.
+        :class:`~mmkd.engine.hooks.distill_hook.DistillHook` calls it at the start of every epoch;
+        in a loop over iterations only once.
         """
 
     def prepare(self, student: nn.Module, view: View) -> None:
-        """Do what precedes the student's own forward pass. Called in each active step.
-
-        Args:
-            student: The student.
-            view: What this step looks at.
-        """
+        """Do what precedes the student's own forward pass. Called in each active step."""
 
     def build_adapters(self, student: Maps, teacher: Maps) -> nn.ModuleList:
         """Return one adapter for each pair of maps.

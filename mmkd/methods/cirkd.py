@@ -252,13 +252,9 @@ class CIRKD(Method):
     def update_queues(self, teacher: Tensor, labels: Tensor, iteration: int) -> None:
         """Enqueue locations and class means of all processes, in the order of their ranks.
 
-        The picks depend on the run's seed, the iteration and the image's index in the whole batch,
-        so that every process holds the same queues.
-
-        Args:
-            teacher: Map of unit length (N, C, H, W).
-            labels: Class indices (N, H, W).
-            iteration: Training iteration.
+        The map (N, C, H, W) is of unit length, the labels are (N, H, W). The picks depend on the
+        run's seed, the iteration and the image's index in the whole batch, so that every process
+        holds the same queues.
         """
         classes = len(self.pixel_pointer)
         first = get_rank() * len(teacher)

@@ -128,12 +128,9 @@ class CrossKD(HeadMethod):
             self.adapters[branch] = Adapter(*channels)
 
     def cross(self, branch: str, student: Tensor, teacher: Tensor) -> Tensor:
-        """Return the teacher's last feature of a branch for the student's.
+        """Return the last feature of a branch of the teacher's head for the student's feature.
 
-        Args:
-            branch: ``'cls'`` or ``'reg'``.
-            student: Feature (N, C_student, H, W) behind conv ``start``.
-            teacher: The teacher's (N, C_teacher, H, W).
+        Both features are those behind conv ``start``: (N, C_student, H, W), (N, C_teacher, H, W).
         """
         x = standardize(self.adapters[branch](student, tuple(teacher.shape[-2:])))
         std, mean = torch.std_mean(teacher, (0, 2, 3), keepdim=True, unbiased=False)
@@ -161,13 +158,9 @@ class CrossKD(HeadMethod):
     def losses(
         self, crossed: HeadMaps, predicted: HeadMaps, levels: list[DenseTargets], number: Tensor
     ) -> dict[str, Tensor]:
-        """Return the unweighted terms.
+        """Return the unweighted terms of the cross predictions and the teacher's.
 
-        Args:
-            crossed: Maps of every level of the cross predictions by term.
-            predicted: Maps of every level of the teacher's predictions by term.
-            levels: Targets of every level.
-            number: Number of positives M.
+        The last arguments are the targets of every level and the number of positives M.
         """
         if not hasattr(self.head, 'get_anchors'):
             centers = [self.head.centerness_target(t.boxes[t.positive]) for t in levels]

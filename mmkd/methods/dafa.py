@@ -96,12 +96,9 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def sample(self, maps: Sequence[Tensor], draws: Draws, host: Any) -> list[Tensor]:
-        """Return the maps after one sub-policy for each image, drawn exactly.
+        """Return the maps (N, C, H, W) after one sub-policy for each image, drawn exactly.
 
-        Args:
-            maps: Maps (N, C, H, W) of all levels.
-            draws: The step's random numbers.
-            host: The state dict on the CPU, so that drawing waits for no device.
+        ``host`` is the state dict on the CPU, so that drawing waits for no device.
         """
         chosen = relaxed_choice(host['logits'], draws.choice).argmax(1)  # (N,)
         drawn = draws.applied[torch.arange(len(chosen)), chosen]  # (N, 2)

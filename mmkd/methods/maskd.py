@@ -53,14 +53,9 @@ class MaskTokens(nn.Module):
         return None if self.score is None else self.score(x).flatten(1).softmax(1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the masked map and the masks.
+        """Return the masked map (N, C, H, W) and the masks (N, M, H, W) of a map (N, C, H, W).
 
-        Args:
-            x: Map (N, C, H, W).
-
-        Returns:
-            ``Σ_t π_t m_t ⊙ F`` (N, C, H, W), all π = 1 without weights, and the masks
-            (N, M, H, W).
+        The masked map is ``Σ_t π_t m_t ⊙ F``, with all π = 1 without weights.
         """
         masks, weights = self.masks(x), self.weights(x)
         weighted = masks if weights is None else masks * weights[:, :, None, None]

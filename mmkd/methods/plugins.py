@@ -31,14 +31,9 @@ class Plugin(nn.Module):
         self.monitored: dict[str, Tensor] = {}
 
     def build(self, method: Any, model: nn.Module, student: Any, teacher: Any, view: View) -> None:
-        """Create parameters; the method is built. Called once, before training.
+        """Create parameters, as in :meth:`Method.build`, after those of the method.
 
-        Args:
-            method: The method.
-            model: The student.
-            student: Tensors of the student's taps on a probe batch.
-            teacher: Tensors of the teacher's taps.
-            view: The probe batch.
+        ``view`` is the probe batch.
 
         Raises:
             ConfigError: The method, or what it reads, cannot be wrapped.
@@ -135,11 +130,7 @@ class Plugged(Method):
 
 
 def build_method(config: Any, key: str) -> Method:
-    """Build a method, wrapped in its plug-ins if it has some.
-
-    Args:
-        config: Config of the method.
-        key: Its config key.
+    """Build the method at a config key, wrapped in its plug-ins if it has some.
 
     Raises:
         ConfigError: Something in the config is invalid.
@@ -153,11 +144,7 @@ def build_method(config: Any, key: str) -> Method:
 
 
 def build_part(config: Any, key: str) -> Method:
-    """Build a method that is a part of another one; its weight is a plain number.
-
-    Args:
-        config: Config of the part.
-        key: Its key below the other method.
+    """Build a method that is a part of another one, at a key below that; its weight is a number.
 
     Raises:
         ConfigError: Something in the config is invalid, or the weight is a schedule.
