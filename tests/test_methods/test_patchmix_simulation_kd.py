@@ -1,4 +1,4 @@
-"""PatchMixSimulationKD, and whole steps of all methods under all mixers."""
+"""PatchMixSimulationKD is the sum of its parts."""
 
 from __future__ import annotations
 
