@@ -57,9 +57,6 @@ class Calibration(BaseMetric):
         bins: Number of bins of equal width. Defaults to 15.
         collect_device: Device that collects the results of all ranks. Defaults to ``'cpu'``.
         prefix: Prefix of the metrics' names. Defaults to None, ``'calibration'``.
-
-    Raises:
-        ConfigError: ``bins`` is not a positive integer.
     """
 
     default_prefix = 'calibration'
@@ -74,12 +71,7 @@ class Calibration(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Record confidence, correctness and the probability of the true class of every image.
 
-        Args:
-            data_batch: Unused.
-            data_samples: Data samples with ``pred_score`` (K,) and ``gt_label`` (1,).
-
-        Raises:
-            ConfigError: A sample has no probabilities, or not exactly one label.
+        Every sample must have probabilities ``pred_score`` (K,) and one ``gt_label`` (1,).
         """
         for sample in data_samples:
             score, label = sample.get('pred_score'), sample.get('gt_label')

@@ -69,10 +69,8 @@ class ConvBranch(nn.Module):
         super().__init__()
         sizes = [channels * 2**i for i in range(stages)] + [width]
         layers: list[nn.Module] = [
-            DepthwiseSeparableConvModule(
-                before, after, 3, stride=2, padding=1, norm_cfg=dict(type='BN')
-            )
-            for before, after in itertools.pairwise(sizes)
+            DepthwiseSeparableConvModule(a, b, 3, stride=2, padding=1, norm_cfg=dict(type='BN'))
+            for a, b in itertools.pairwise(sizes)
         ]
         self.reduce = nn.Sequential(*(layers or [nn.Conv2d(channels, width, 1)]))
         self.classify = nn.Linear(width, num_classes)
@@ -117,19 +115,10 @@ class TokenBranch(nn.Module):
         sizes = [channels] + [width] * merges
         self.merge = nn.ModuleList(PatchMerging(a, b) for a, b in itertools.pairwise(sizes))
         self.project = nn.Identity() if merges or channels == width else nn.Linear(channels, width)
+        heads = math.gcd(HEADS, width)
+        options: Any = dict(dropout=0.0, activation='gelu', batch_first=True, norm_first=True)
         self.blocks = nn.Sequential(
-            *(
-                nn.TransformerEncoderLayer(
-                    width,
-                    math.gcd(HEADS, width),
-                    dim_feedforward=4 * width,
-                    dropout=0.0,
-                    activation='gelu',
-                    batch_first=True,
-                    norm_first=True,
-                )
-                for _ in range(blocks)
-            )
+            *(nn.TransformerEncoderLayer(width, heads, 4 * width, **options) for _ in range(blocks))
         )
         self.classify = nn.Linear(width, num_classes)
 
@@ -233,14 +222,14 @@ class OFA(Method):
         probs = view.simulate(teacher[0].softmax(1))
         labels = target_classes(view, logits)
         losses = dict(logits=adaptive_target_loss(logits, probs, labels, self.eps))
-        for index, (branch, x) in enumerate(zip(self.branches, student['stages'])):
-            if x.ndim == 3 and x.shape[1] != self._lengths[index]:
+        parts = zip(self.branches, student['stages'], self._lengths, self.branch_eps)
+        for stage, (branch, x, length, eps) in enumerate(parts, 1):
+            if x.ndim == 3 and x.shape[1] != length:
                 raise ConfigError(
                     'model.distill.probe_size',
-                    f'the branches were built for {self._lengths[index]} tokens, got {x.shape[1]}; '
+                    f'the branches were built for {length} tokens, got {x.shape[1]}; '
                     'set it to the height and width of the training images, here '
                     f'{tuple(view.inputs.shape[-2:])}',
                 )
-            eps = self.branch_eps[index]
-            losses[f'stage{index + 1}'] = adaptive_target_loss(branch(x), probs, labels, eps)
+            losses[f'stage{stage}'] = adaptive_target_loss(branch(x), probs, labels, eps)
         return losses

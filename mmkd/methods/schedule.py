@@ -43,9 +43,7 @@ class Schedule:
     every: int = 1
 
     @classmethod
-    def parse(
-        cls, weight: Any, warmup_iters: int | None = None, every: int | None = None
-    ) -> Schedule:
+    def parse(cls, weight: Any, warmup_iters: Any = None, every: Any = None) -> Schedule:
         """Turn the ``weight`` of a config into a schedule.
 
         Args:
