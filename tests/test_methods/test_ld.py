@@ -192,3 +192,5 @@ def test_heads_that_do_not_fit():
     other.bbox_head.assigner = detector_of('retina').bbox_head.assigner
     with pytest.raises(ConfigError, match=r'^valuable_weight:'):
         wired(detector_of('gfl'), other)
+    with pytest.raises(ConfigError, match=r'^main_weight: all weights are 0'):
+        LD(main_weight=0, valuable_weight=0)
