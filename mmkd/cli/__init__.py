@@ -6,20 +6,9 @@
 from importlib import import_module
 
 TOOLS = (
-    'benchmark_attention',
-    'benchmark_step',
-    'browse_batch',
-    'export_student',
-    'list_taps',
-    'plot_tax',
-    'quickstart',
-    'recipe',
-    'study',
-    'test',
-    'test_teacher',
-    'train',
-    'vis_masks',
-)
+    'benchmark_attention', 'benchmark_step', 'browse_batch', 'export_student', 'list_taps',
+    'plot_tax', 'quickstart', 'recipe', 'study', 'test', 'test_teacher', 'train', 'vis_masks',
+)  # fmt: skip
 
 
 def run(tool: str) -> None:

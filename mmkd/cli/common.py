@@ -29,9 +29,8 @@ def make_parser(description: str | None, config: bool = False) -> ArgumentParser
     """Return a parser; one with a ``config`` also has the flags of every OpenMMLab tool."""
     parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
     if config:
-        parser.add_argument(
-            'config', help='path, or a name such as mmkd::pskd/retinanet_r101_r50_coco.py'
-        )
+        text = 'path, or a name such as mmkd::pskd/retinanet_r101_r50_coco.py'
+        parser.add_argument('config', help=text)
         add_config_options(parser)
         launchers = ['none', 'pytorch', 'slurm', 'mpi']
         parser.add_argument('--launcher', choices=launchers, default='none', help='job launcher')
@@ -42,12 +41,8 @@ def make_parser(description: str | None, config: bool = False) -> ArgumentParser
 
 def add_config_options(parser: ArgumentParser) -> None:
     """Add ``--cfg-options``."""
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override entries of the config: key=value, lists as key="[a,b]" or key=a,b',
-    )
+    text = 'override entries of the config: key=value, lists as key="[a,b]" or key=a,b'
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help=text)
 
 
 def config_path(name: str, key: str = 'config') -> str:
@@ -186,8 +181,7 @@ def run_tool(main: Callable[[], Any]) -> None:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
     except pickle.UnpicklingError as error:
-        needed = unsafe(error)
-        if needed is None:
+        if (needed := unsafe(error)) is None:
             raise
         what = refusal(needed, f'--cfg-options {TRUST}=True')
         print(f'error: load_from: the checkpoint that was loaded last {what}', file=sys.stderr)

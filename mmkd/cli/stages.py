@@ -116,12 +116,10 @@ def run_stages(
 def read_finished(
     record: Path, task: Mapping[str, Any], needed: Iterable[str] = ()
 ) -> dict[str, Any] | None:
-    """Return the record of a run if it is finished, else None.
+    """Return the record of a run if it is finished and has the ``needed`` entries, else None.
 
-    Args:
-        record: JSON file that is written when a run ends. One without ``config`` fits every task.
-        task: ``config``, ``options`` and more that must equal those of the record.
-        needed: Entries that the record of a finished run has. Defaults to ().
+    The ``task`` holds ``config``, ``options`` and more that must equal those of the record, a JSON
+    file that is written when a run ends. A record without ``config`` fits every task.
 
     Raises:
         ConfigError: The run was made from another task.
@@ -134,11 +132,8 @@ def read_finished(
             own = found.get(key)
             moved = key == 'config' and Path(own).resolve() == Path(value).resolve()
             if own != value and not moved:
-                raise ConfigError(
-                    key,
-                    f'{record} belongs to a run with different {key}; remove it and its '
-                    'checkpoint, or choose another work_dir',
-                )
+                advice = 'remove it and its checkpoint, or choose another work_dir'
+                raise ConfigError(key, f'{record} belongs to a run with different {key}; {advice}')
     return found if all(name in found for name in needed) else None
 
 

@@ -78,11 +78,9 @@ def protect_work_dir(cfg: Config) -> None:
     """
     found = [] if cfg.get('resume') else sorted(Path(cfg.work_dir).glob('*.pth'))
     if found:
-        raise ConfigError(
-            'work_dir',
-            f'{cfg.work_dir} holds {found[-1].name} of an earlier run; pass --resume to continue '
-            'it, or --work-dir for a new one',
-        )
+        advice = 'pass --resume to continue it, or --work-dir for a new one'
+        held = f'{cfg.work_dir} holds {found[-1].name} of an earlier run'
+        raise ConfigError('work_dir', f'{held}; {advice}')
 
 
 def check_inputs(cfg: Config) -> None:

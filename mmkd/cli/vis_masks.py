@@ -79,11 +79,8 @@ def build_trained(cfg: Config, content: dict, checkpoint: Path) -> nn.Module:
     model = MODELS.build(Config(config)._cfg_dict)
     own = content.get(ENTRY)
     if own is None and model.distiller.state_dict():
-        raise ConfigError(
-            'checkpoint',
-            f'{str(checkpoint)!r} has no {ENTRY!r} entry: it is an exported student, or was '
-            'trained without distillation; use a checkpoint of the training run',
-        )
+        message = 'it is an exported student or a plain one; use a checkpoint of the training run'
+        raise ConfigError('checkpoint', f'{str(checkpoint)!r} has no {ENTRY!r} entry: {message}')
     with refuse('checkpoint', 'does not fit the config', RuntimeError):
         model.load_state_dict(content['state_dict'])
         model.distiller.load_state_dict(own or {})

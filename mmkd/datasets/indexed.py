@@ -66,9 +66,8 @@ class IndexedDataset:
         # Not `idx`: a data set replaces an image that it cannot read.
         number = sample.metainfo.get('sample_idx')
         if number is None:
-            raise ConfigError(
-                f'{KEY}.pipeline', "must pack the meta key 'sample_idx' (the default of PackInputs)"
-            )
+            message = "must pack the meta key 'sample_idx' (the default of PackInputs)"
+            raise ConfigError(f'{KEY}.pipeline', message)
         sample.set_metainfo(dict(sample_idx=self._first[leaf_of(self.dataset, idx)] + number))
         return data
 
@@ -76,12 +75,8 @@ class IndexedDataset:
 def innermost(dataset: Any, mapped: bool = False) -> Iterator[Any]:
     """Yield the innermost data sets, in order.
 
-    Args:
-        dataset: A data set.
-        mapped: Require wrappers that map their samples to those inside. Defaults to False.
-
     Raises:
-        ConfigError: A wrapper does not.
+        ConfigError: A wrapper does not map its samples to those inside, and ``mapped`` is True.
     """
     inside = getattr(dataset, 'datasets', None) or []
     if hasattr(dataset, 'dataset'):

@@ -18,11 +18,7 @@ EMPTY = (
 
 
 class DataError(ConfigError):
-    """A file of the training data is unusable.
-
-    Args:
-        message: The file and what is wrong with it, in one line.
-    """
+    """A file of the training data is unusable; the message names it and its fault."""
 
     def __init__(self, message: str) -> None:
         # An error of a worker process carries its traceback; the last line has the message.
@@ -30,11 +26,7 @@ class DataError(ConfigError):
 
 
 class NamingPipeline:
-    """A data set's pipeline whose errors name the files of the sample.
-
-    Args:
-        pipeline: The pipeline; its attributes remain accessible.
-    """
+    """A data set's pipeline whose errors name the files of the sample; it keeps its attributes."""
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline

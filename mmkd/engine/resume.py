@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import random
@@ -58,12 +59,8 @@ def gather_random_states() -> list[State]:
 class RestOfEpoch:
     """A batch sampler that skips the batches an interrupted epoch has already used.
 
-    It still iterates over the skipped batches, because the inner sampler may keep state. Its
+    It still iterates over the ``done`` batches, because the inner sampler may keep state. Its
     length is that of a full epoch.
-
-    Args:
-        batch_sampler: Batch sampler of a data loader.
-        done: Number of batches to skip.
     """
 
     def __init__(self, batch_sampler: Any, done: int) -> None:
@@ -71,9 +68,7 @@ class RestOfEpoch:
         self.done = done
 
     def __iter__(self) -> Iterator[list[int]]:
-        for number, batch in enumerate(self.batch_sampler):
-            if number >= self.done:
-                yield batch
+        yield from itertools.islice(self.batch_sampler, self.done, None)
 
     def __len__(self) -> int:
         return len(self.batch_sampler)
@@ -182,12 +177,8 @@ def find_fault(path: str | os.PathLike) -> str | None:
 def newest_checkpoint(work_dir: str, out_dir: str) -> tuple[str | None, list[str]]:
     """Return the newest intact checkpoint of a run.
 
-    The one named by ``last_checkpoint`` comes first, then the others, newest first. Best
-    checkpoints are skipped: they hold no optimizer.
-
-    Args:
-        work_dir: Directory of the file ``last_checkpoint``.
-        out_dir: Directory of the checkpoints.
+    The one named by the file ``last_checkpoint`` in ``work_dir`` comes first, then those in
+    ``out_dir``, newest first. Best checkpoints are skipped: they hold no optimizer.
 
     Returns:
         The path, or None if there is no checkpoint; and the faults of newer ones.
@@ -215,9 +206,7 @@ def newest_checkpoint(work_dir: str, out_dir: str) -> tuple[str | None, list[str
 def choose_checkpoint(runner: Any, out_dir: str | None) -> str | None:
     """Return the checkpoint to resume from, on every rank, or None; warn about damaged ones.
 
-    Args:
-        runner: The runner; ``load_from`` has priority.
-        out_dir: ``out_dir`` of its CheckpointHook.
+    ``load_from`` of the runner has priority over checkpoints in ``out_dir``.
 
     Raises:
         ConfigError: ``load_from``, or every checkpoint, is damaged.

@@ -45,12 +45,7 @@ class MethodRecord:
 
 @dataclass
 class Observer:
-    """Collects a record of each method that has masks or compares feature maps.
-
-    Args:
-        preprocessor: The student's data preprocessor.
-        seen: The records, by method.
-    """
+    """Collects in ``seen`` a record of each method that has masks or compares feature maps."""
 
     preprocessor: Any
     seen: dict[str, MethodRecord] = field(default_factory=dict)
@@ -75,10 +70,6 @@ def draw_sheet(record: MethodRecord, index: int) -> np.ndarray:
 
     Masks have the fixed scale 0..1, so collapsed masks are recognizable; a difference has the
     scale of its level, whose maximum is in the title.
-
-    Args:
-        record: Record of a method.
-        index: Index of the image in the batch.
 
     Returns:
         uint8 RGB (H, W, 3).

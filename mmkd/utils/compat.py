@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -20,11 +21,9 @@ DISTRIBUTIONS = {
 def installed_distribution(module: str) -> str | None:
     """Return the distribution that provides an OpenMMLab module, or None."""
     for name in DISTRIBUTIONS[module]:
-        try:
+        with suppress(PackageNotFoundError):
             version(name)
-        except PackageNotFoundError:
-            continue
-        return name
+            return name
     return None
 
 
@@ -59,8 +58,7 @@ def register_packages() -> None:
 
     MODULE2PACKAGE['mmkd'] = 'mmkd'
     for module in DISTRIBUTIONS:
-        name = installed_distribution(module)
-        if name is not None:
+        if name := installed_distribution(module):
             MODULE2PACKAGE[module] = name
 
 
@@ -86,11 +84,7 @@ def resolve_own_configs(find: Callable[[str], str]) -> None:
 
 
 def require(module: str, purpose: str) -> None:
-    """Raise a clear error if a required OpenMMLab package is missing.
-
-    Args:
-        module: Import name, such as ``mmdet``.
-        purpose: What needs it, for the message.
+    """Check that an OpenMMLab package, such as ``mmdet``, is installed for a purpose.
 
     Raises:
         ImportError: With the pip command that fixes it.
@@ -100,11 +94,7 @@ def require(module: str, purpose: str) -> None:
 
 
 def payload(name: str) -> Path:
-    """Return the folder of a part of the repository that is not a Python package.
-
-    Args:
-        name: ``'configs'`` or ``'tools'``.
-    """
+    """Return the folder ``'configs'`` or ``'tools'`` of the repository or the installed package."""
     package = Path(__file__).resolve().parents[1]
     installed = package / '.mim' / name
     return installed if installed.is_dir() else package.parent / name

@@ -92,12 +92,9 @@ class SideLearner(nn.Module):
         gradients = torch.autograd.grad(
             loss, parameters, retain_graph=retain_graph, allow_unused=True
         )
-        flat = torch.cat(
-            [
-                torch.zeros_like(p).flatten() if g is None else g.to(p).flatten()
-                for p, g in zip(parameters, gradients)
-            ]
-        )
+        pairs = zip(parameters, gradients)
+        full = [torch.zeros_like(p) if g is None else g.to(p) for p, g in pairs]
+        flat = torch.cat([gradient.flatten() for gradient in full])
         all_reduce(flat, op='mean')
         # Zeroed, not skipped: skipping would need a device sync.
         flat = torch.where(flat.isfinite().all(), flat, 0)

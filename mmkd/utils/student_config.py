@@ -25,9 +25,6 @@ def plain_config(cfg: Config) -> Config:
     metrics and ``custom_imports`` are removed. A config without distillation is returned as a
     copy.
 
-    Args:
-        cfg: A distillation config; it is not changed.
-
     Raises:
         ConfigError: There is no model.
     """
@@ -125,8 +122,6 @@ def find(node: Any, key: str) -> Any:
             return node[key]
         node = list(node.values())
     if isinstance(node, (list, tuple)):
-        for item in node:
-            found = find(item, key)
-            if found is not None:
-                return found
+        found = (find(item, key) for item in node)
+        return next((value for value in found if value is not None), None)
     return None
