@@ -10,9 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from support.runs import evaluation, run_config, train
+from support.runs import (
+    BEST,
+    Count,
+    Stop,
+    evaluation,
+    everything,
+    run_config,
+    train,
+    without_luck,
+)
 from support.tiny_models import (
     LOGITS,
     MIMIC,
@@ -23,8 +31,6 @@ from support.tiny_models import (
     preprocessed,
     teacher_config,
 )
-
-BEST = dict(det='coco/bbox_mAP', seg='mIoU', cls='accuracy/top1')
 
 # What a user without mmkd does with a file.
 LOADER = """
@@ -44,17 +50,6 @@ for file in files:
 assert 'mmkd' not in sys.modules
 torch.save(outputs, data + '.out')
 """
-
-
-class Stop(Hook):
-    """Interrupts a run, as a user or a full disk does."""
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        if runner.iter == self.at:
-            raise KeyboardInterrupt
 
 
 def distill_of(task: str, folder: Path) -> dict:
@@ -133,26 +128,6 @@ def test_every_file_is_a_plain_students(task, shapes, tmp_path):
             assert torch.equal(a, b)
 
 
-def without_luck(cfg, task):
-    """Remove what draws from the global generators, whose states no OpenMMLab run restores."""
-    for transform in cfg.train_dataloader.dataset.pipeline:
-        if transform['type'] == 'RandomFlip':
-            transform['prob'] = 0.0
-    if task == 'seg':
-        cfg.model.decode_head.dropout_ratio = 0.0
-    return cfg
-
-
-def everything(runner) -> dict:
-    """Return all that a run has learnt: student, adapters, momenta."""
-    state = dict(runner.model.state_dict())
-    state.update({f'distiller.{k}': v for k, v in runner.model.distiller.state_dict().items()})
-    momenta = runner.optim_wrapper.optimizer.state
-    for name, parameter in runner.model.named_parameters():
-        state[f'momentum of {name}'] = momenta[parameter]['momentum_buffer']
-    return state
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('task', TASKS)
 def test_resuming_equals_not_having_stopped(task, shapes, tmp_path):
@@ -179,16 +154,6 @@ def test_resuming_equals_not_having_stopped(task, shapes, tmp_path):
     assert got.keys() == whole.keys()
     assert [name for name in whole if not torch.equal(whole[name], got[name])] == []
     assert any(name.startswith('distiller.') for name in whole)
-
-
-class Count(Hook):
-    """Notes the iterations of a run."""
-
-    def __init__(self, steps: list[int]) -> None:
-        self.steps = steps
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        self.steps.append(runner.iter)
 
 
 @pytest.mark.slow

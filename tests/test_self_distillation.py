@@ -11,8 +11,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from support.helpers import ROOT, build, read_config
 from support.runs import evaluation, run_config, train
-from support.tiny_models import SCOPES, TASKS, model_config
-from test_methods.test_instance_kd import ips
+from support.tiny_models import SCOPES, TASKS, ips, model_config
 
 from mmkd.utils import ConfigError, plain_config
 from mmkd.utils.student_config import mmkd_keys, plain_options
@@ -70,7 +69,7 @@ def test_shuffled_batches_are_refused(shapes, tmp_path):
 def test_multi_label_and_detection_data_are_refused(shapes, tmp_path):
     cfg = config_of('det', shapes, tmp_path)
     cfg.train_dataloader.batch_sampler = dict(PAIRS)
-    message = r'^train_dataloader\.dataset: .*multi-label'
+    message = r'^train_dataloader\.dataset: .*exactly one: .*single-label'
     with DefaultScope.overwrite_default_scope('mmdet'), pytest.raises(ConfigError, match=message):
         Runner.build_dataloader(cfg.train_dataloader.to_dict(), seed=0)
 

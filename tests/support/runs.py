@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import resource
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from support.tiny_models import SCOPES, model_config
 
 from mmkd.datasets.shapes import ShapesSettings, make_shapes
 from mmkd.datasets.shapes_scene import CLASSES
+
+BEST = dict(det='coco/bbox_mAP', seg='mIoU', cls='accuracy/top1')
 
 
 def make_data(root: Path) -> Path:
@@ -132,3 +137,55 @@ def train(cfg: Config) -> Runner:
     runner = Runner.from_cfg(cfg)
     runner.train()
     return runner
+
+
+class Stop(Hook):
+    """Interrupts a run, as a user or a full disk does."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.iter == self.at:
+            raise KeyboardInterrupt
+
+
+def without_luck(cfg, task):
+    """Remove what draws from the global generators, whose states no OpenMMLab run restores."""
+    for transform in cfg.train_dataloader.dataset.pipeline:
+        if transform['type'] == 'RandomFlip':
+            transform['prob'] = 0.0
+    if task == 'seg':
+        cfg.model.decode_head.dropout_ratio = 0.0
+    return cfg
+
+
+def everything(runner) -> dict:
+    """Return all that a run has learnt: student, adapters, momenta."""
+    state = dict(runner.model.state_dict())
+    state.update({f'distiller.{k}': v for k, v in runner.model.distiller.state_dict().items()})
+    momenta = runner.optim_wrapper.optimizer.state
+    for name, parameter in runner.model.named_parameters():
+        state[f'momentum of {name}'] = momenta[parameter]['momentum_buffer']
+    return state
+
+
+class Count(Hook):
+    """Notes the iterations of a run."""
+
+    def __init__(self, steps: list[int]) -> None:
+        self.steps = steps
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        self.steps.append(runner.iter)
+
+
+@contextmanager
+def small_disk(size: int):
+    """Make the operating system refuse files larger than ``size`` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -39,6 +39,9 @@ LOGITS = dict(
 )
 
 
+SWAP = dict(type='mmkd.PatchSwap', prob=1.0, grid=(2, 2))
+
+
 def model_config(task: str, width: int = 4, num_classes: int = len(CLASSES)) -> dict[str, Any]:
     """Return the config of a tiny model: RetinaNet, FCN with a PSP-like head, or ResNet."""
     return dict(det=detector, seg=segmenter, cls=classifier)[task](width, num_classes)
@@ -202,3 +205,9 @@ def weights_hash(model: nn.Module) -> str:
     for name, value in model.state_dict().items():
         digest.update(name.encode() + value.cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+def ips(task, **kwargs):
+    """Return the distillation config of a tiny model."""
+    method = {k: v for k, v in LOGITS[task].items() if k not in ('type', 'teacher')}
+    return dict(mixer=dict(SWAP), methods=dict(ips=dict(method, type='mmkd.InstanceKD', **kwargs)))

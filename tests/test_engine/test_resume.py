@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
-from contextlib import contextmanager
 
 import pytest
 import torch
 from mmengine.fileio import get_file_backend
+from support.runs import small_disk
 
 from mmkd.engine.resume import BACKEND, find_fault, newest_checkpoint
 from mmkd.utils import ConfigError
-
-
-@contextmanager
-def small_disk(size: int):
-    """Make the operating system refuse files larger than ``size`` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def saved(path, number=0.0):

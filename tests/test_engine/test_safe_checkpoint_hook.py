@@ -9,10 +9,8 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import CheckpointLoader, Runner
-from support.runs import evaluation
+from support.runs import BEST, Count, evaluation, everything, small_disk
 from support.stateful import config
-from test_checkpoint import BEST, Count, everything
-from test_engine.test_resume import small_disk
 
 from mmkd.cli.train import save_safely
 from mmkd.engine.resume import find_fault

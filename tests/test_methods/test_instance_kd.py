@@ -8,7 +8,7 @@ from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 from support import naive
-from support.tiny_models import LOGITS, TASKS, losses_of, make_student, preprocessed
+from support.tiny_models import TASKS, ips, losses_of, make_student, preprocessed
 from support.views import built, random
 
 from mmkd.methods import InstanceKD
@@ -16,14 +16,6 @@ from mmkd.mixers import Pairs, View
 from mmkd.models import plain
 from mmkd.models.first_step import FirstStep
 from mmkd.utils import ConfigError
-
-SWAP = dict(type='mmkd.PatchSwap', prob=1.0, grid=(2, 2))
-
-
-def ips(task, **kwargs):
-    """Return the distillation config of a tiny model."""
-    method = {k: v for k, v in LOGITS[task].items() if k not in ('type', 'teacher')}
-    return dict(mixer=dict(SWAP), methods=dict(ips=dict(method, type='mmkd.InstanceKD', **kwargs)))
 
 
 def view_of(images, samples, size=(16, 16), **kwargs):

@@ -10,10 +10,9 @@ from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from support.helpers import make_batch
 from support.labels import class_view
-from support.runs import run_config, train
+from support.runs import Stop, everything, run_config, train, without_luck
 from support.tiny_models import losses_of, make_student
 from support.views import built, random
-from test_checkpoint import Stop, everything, without_luck
 
 from mmkd.methods import MCMI
 from mmkd.methods.mcmi import conditional_mutual_information
