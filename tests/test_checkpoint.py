@@ -32,23 +32,23 @@ from support.tiny_models import (
     teacher_config,
 )
 
-# What a user without mmkd does with a file.
+# What a user without mmkd does with files.
 LOADER = """
 import json, sys
 import torch
-from mmengine.registry import MODELS, DefaultScope
-scope, config, data, *files = sys.argv[1:]
-model = MODELS.build(dict(json.load(open(config)), _scope_=scope))
-inputs = torch.load(data)
-outputs = {}
-for file in files:
-    content = torch.load(file, weights_only=False)
-    model.load_state_dict(content['state_dict'], strict=True)
-    model.eval()
-    with torch.no_grad():
-        outputs[file] = model(inputs, mode='tensor')
+from mmengine.registry import MODELS
+for scope, config, data, *files in json.loads(sys.argv[1]):
+    model = MODELS.build(dict(config, _scope_=scope))
+    inputs = torch.load(data)
+    outputs = {}
+    for file in files:
+        content = torch.load(file, weights_only=False)
+        model.load_state_dict(content['state_dict'], strict=True)
+        model.eval()
+        with torch.no_grad():
+            outputs[file] = model(inputs, mode='tensor')
+    torch.save(outputs, data + '.out')
 assert 'mmkd' not in sys.modules
-torch.save(outputs, data + '.out')
 """
 
 
@@ -70,34 +70,57 @@ def tensors(output) -> list[torch.Tensor]:
     return [t for item in output for t in tensors(item)]
 
 
+@pytest.fixture(scope='module')
+def interrupted(shapes, tmp_path_factory):
+    """Folders of interrupted runs of all tasks, and of what their files give without mmkd."""
+    folders = {task: tmp_path_factory.mktemp(task) for task in TASKS}
+    jobs = []
+    for task, folder in folders.items():
+        cfg = run_config(
+            task,
+            shapes,
+            folder / 'run',
+            distill_of(task, folder),
+            epochs=3,
+            custom_hooks=[dict(type='EMAHook', momentum=0.5)],
+            **evaluation(task, shapes),
+        )
+        cfg.default_hooks.checkpoint.update(save_best=BEST[task], rule='greater')
+        runner = Runner.from_cfg(cfg)
+        runner.register_hook(Stop(10))
+        with pytest.raises(KeyboardInterrupt):
+            runner.train()
+        torch.save(preprocessed(make_student(task), task)[0], folder / 'inputs.pt')
+        files = (folder / 'run').glob('*.pth')
+        jobs.append([SCOPES[task], model_config(task), str(folder / 'inputs.pt'), *map(str, files)])
+    done = subprocess.run(
+        [sys.executable, '-c', LOADER, json.dumps(jobs)],
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folders
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('task', TASKS)
-def test_every_file_is_a_plain_students(task, shapes, tmp_path):
+def test_every_file_is_a_plain_students(task, interrupted):
     """The last one, the best one, one of averaged weights, and that of an interrupted run."""
-    cfg = run_config(
-        task,
-        shapes,
-        tmp_path / 'run',
-        distill_of(task, tmp_path),
-        epochs=3,
-        custom_hooks=[dict(type='EMAHook', momentum=0.5)],
-        **evaluation(task, shapes),
-    )
-    cfg.default_hooks.checkpoint.update(save_best=BEST[task], rule='greater')
-    runner = Runner.from_cfg(cfg)
-    runner.register_hook(Stop(10))
-    with pytest.raises(KeyboardInterrupt):
-        runner.train()
-    files = sorted((tmp_path / 'run').glob('*.pth'))
+    folder = interrupted[task]
+    files = sorted((folder / 'run').glob('*.pth'))
     names = [file.name for file in files]
     assert names[1:] == ['epoch_1.pth', 'epoch_2.pth'] and names[0].startswith('best_')
-    assert (tmp_path / 'run' / 'last_checkpoint').read_text() == str(files[-1])
+    assert (folder / 'run' / 'last_checkpoint').read_text() == str(files[-1])
 
     plain = make_student(task)
-    distilled = make_student(task, **distill_of(task, tmp_path)).eval()
+    distilled = make_student(task, **distill_of(task, folder)).eval()
     adapters = {k: v.shape for k, v in distilled.distiller.state_dict().items()}
-    inputs, _ = preprocessed(plain, task)
-    expected = {}
+    inputs = torch.load(folder / 'inputs.pt')
+    found = torch.load(folder / 'inputs.pt.out')
+    assert found.keys() == set(map(str, files))
     for file in files:
         content = torch.load(file, weights_only=False)
         assert list(content['state_dict']) == list(plain.state_dict())
@@ -108,24 +131,10 @@ def test_every_file_is_a_plain_students(task, shapes, tmp_path):
         assert not any(isinstance(v, torch.nn.Parameter) for v in content['distiller'].values())
         distilled.load_state_dict(content['state_dict'], strict=True)
         with torch.no_grad():
-            expected[str(file)] = tensors(distilled(inputs, mode='tensor'))
-    assert len({float(out[0].sum()) for out in expected.values()}) >= 2
-
-    (tmp_path / 'student.json').write_text(json.dumps(model_config(task)))
-    torch.save(inputs, tmp_path / 'inputs.pt')
-    arguments = [SCOPES[task], tmp_path / 'student.json', tmp_path / 'inputs.pt', *files]
-    run = subprocess.run(
-        [sys.executable, '-c', LOADER, *map(str, arguments)],
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
-    for file, output in torch.load(tmp_path / 'inputs.pt.out').items():
-        for a, b in zip(tensors(output), expected[file], strict=True):
+            expected = tensors(distilled(inputs, mode='tensor'))
+        for a, b in zip(tensors(found[str(file)]), expected, strict=True):
             assert torch.equal(a, b)
+    assert len({float(tensors(output)[0].sum()) for output in found.values()}) >= 2
 
 
 @pytest.mark.slow
