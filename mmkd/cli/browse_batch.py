@@ -110,9 +110,8 @@ def load_mixer(mixer: Mixer | None, checkpoint: Path) -> None:
     state = read_training_checkpoint(checkpoint).get(ENTRY) or {}
     learned = {k.removeprefix('mixer.'): v for k, v in state.items() if k.startswith('mixer.')}
     if mixer is None or not learned:
-        raise ConfigError(
-            f'{KEY}.mixer', f'{str(checkpoint)!r} holds no state for the mixer of this config'
-        )
+        message = f'{str(checkpoint)!r} holds no state for the mixer of this config'
+        raise ConfigError(f'{KEY}.mixer', message)
     mixer.load_state_dict(learned)
 
 
@@ -134,14 +133,12 @@ def draw_view(
     elif with_teacher:
         shown.append(('teacher', view.teacher_inputs, view.teacher_samples))
     numbers = images_to_show(view, images)
-    count = len(numbers)
-    columns = min(COLUMNS, count)
-    rows = -(-count // columns) * len(shown)
+    columns = min(COLUMNS, len(numbers))
+    rows = -(-len(numbers) // columns) * len(shown)
     ratio = view.inputs.shape[-2] / view.inputs.shape[-1]
     text = 0.75 if any('gt_label' in sample for sample in view.data_samples or ()) else 0.25
-    figure = Figure(
-        figsize=(2.9 * columns, (2.9 * ratio + text) * rows + 0.4), layout='constrained'
-    )
+    size = (2.9 * columns, (2.9 * ratio + text) * rows + 0.4)
+    figure = Figure(figsize=size, layout='constrained')
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.axis('off')

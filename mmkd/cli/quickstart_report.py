@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import torch
 from mmengine.config import Config
+from mmengine.fileio import dump
 from mmengine.registry import DATASETS, DefaultScope
 from rich.console import Console
 from rich.table import Column, Table
@@ -74,9 +75,9 @@ def report(
     heading = f'Quickstart, {task}: test split of the generated data, seed {seed}'
     lines = [f'| {" | ".join(row)} |' for row in (columns, ['---'] * len(columns), *rows)]
     (root / 'table.md').write_text('\n'.join([f'# {heading}', '', *lines, '', f'{NOTE}\n']))
-    content: dict[str, Any] = dict(task=task, method=method, seed=seed, difference=gain)
-    content['runs'] = {n: dict(results[n], parameters=parameters[n]) for n in runs}
-    (root / 'results.json').write_text(json.dumps(content, indent=1) + '\n')
+    numbers = {name: dict(results[name], parameters=parameters[name]) for name in runs}
+    content = dict(task=task, method=method, seed=seed, difference=gain, runs=numbers)
+    dump(content, root / 'results.json', indent=1)
     plot_losses({titles[name]: root / 'runs' / name for name in runs}, root / 'losses.png')
     trained = {titles[n]: (models[n], str(results[n]['checkpoint'])) for n in runs}
     plot_predictions(trained, root / 'predictions.png', images=6 if task == 'cls' else 4)

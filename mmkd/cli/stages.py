@@ -21,6 +21,7 @@ from mmengine.runner import Runner
 import mmkd
 from mmkd.cli.common import config_path, read_config, use_available_backend
 from mmkd.utils import ConfigError, check_names, config_key
+from mmkd.utils.student_config import required
 
 # Trains a config with options in a work directory and returns the path of its last checkpoint.
 Train = Callable[[str, dict[str, Any], Path], Path]
@@ -65,8 +66,7 @@ def read_stages(entries: Sequence[Any], folder: Path | None = None) -> list[Stag
         key = f'stages.{index}'
         with config_key(key):
             check_names(given, KEYS)
-        if not given.get('config'):
-            raise ConfigError(f'{key}.config', 'is missing')
+            required(given, 'config', 'is missing')
         config = Path(config_path(given['config'], f'{key}.config'))
         name = given.get('name') or config.stem
         parent = Path('work_dirs', config.parent.name)

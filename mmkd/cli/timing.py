@@ -47,14 +47,9 @@ def half_range(values: list[float]) -> float:
 
 
 def saved_bytes(function: Callable[[], Any], exclude: Iterable[Tensor] = ()) -> tuple[Any, int]:
-    """Call a function and count what autograd keeps for its backward pass.
+    """Call a function; return its result and the bytes that autograd keeps for its backward pass.
 
-    Args:
-        function: The function; it takes no arguments.
-        exclude: Tensors whose storages do not count, such as parameters. Defaults to ().
-
-    Returns:
-        The function's result, and the bytes of all kept storages, each counted once.
+    Every storage counts once, and those of the tensors in ``exclude`` (parameters) do not count.
     """
     own = {tensor.untyped_storage().data_ptr() for tensor in exclude}
     kept: dict[int, Any] = {}

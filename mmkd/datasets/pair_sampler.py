@@ -86,9 +86,8 @@ class SameClassPairBatchSampler(HalfBatchSampler):
 class Partners:
     """Draws other images of the same class.
 
-    Args:
-        labels: Class (D,) of each of the D entries of a data set.
-        images: Image (D,) of each entry: a repeated data set has several entries of one image.
+    ``labels`` and ``images`` (D,) are class and image of each of the D entries of a data set; a
+    repeated data set has several entries of one image.
     """
 
     def __init__(self, labels: np.ndarray, images: np.ndarray) -> None:

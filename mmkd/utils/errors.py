@@ -107,12 +107,7 @@ def did_you_mean(name: str, known: Iterable[str], limit: int = 4) -> str:
 
 
 def check_names(names: Iterable[str], known: Iterable[str], owner: str = '') -> None:
-    """Check that all names are known.
-
-    Args:
-        names: Names in a config.
-        known: Names that exist.
-        owner: What has them, for the message. Defaults to ``''``.
+    """Check that all names are known; ``owner`` is what has them, for the message.
 
     Raises:
         ConfigError: A name does not exist; its key is the name itself.

@@ -10,11 +10,8 @@ from torch import Tensor
 def gather_rows(rows: Tensor) -> Tensor:
     """Concatenate the rows of all ranks, in rank order.
 
-    Args:
-        rows: (N, …) without gradient; N may differ between ranks and may be 0.
-
-    Returns:
-        The same tensor on every rank; ``rows`` itself if there is a single process.
+    The ``rows`` (N, …) have no gradient; N may differ between ranks and may be 0. Every rank gets
+    the same tensor, and a single process ``rows`` itself.
     """
     if get_world_size() == 1:
         return rows

@@ -185,10 +185,8 @@ def restrict() -> None:
 def weights_only(trusted: bool = False) -> Iterator[None]:
     """Refuse, inside, files that hold more than tensors and mmengine's own list of classes.
 
-    mmengine alone tries that and then falls back to loading everything.
-
-    Args:
-        trusted: Do not refuse. Defaults to False.
+    mmengine alone tries that and then falls back to loading everything. If ``trusted``, nothing is
+    refused.
     """
     before = os.environ.pop(FORCE, None)
     allowed: Any = nullcontext()
@@ -257,8 +255,7 @@ def fetch(url: str) -> str:
         RuntimeError: It has another hash.
     """
     path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(url).path).name)
-    found = HASH.search(path.name)
-    expected = found[1] if found else None
+    expected = found[1] if (found := HASH.search(path.name)) else None
     for turn in (True, False):
         if is_main_process() == turn and not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -62,7 +62,9 @@ def plain_config(cfg: Config) -> Config:
     return cfg
 
 
-def required(cfg: Config, key: str, message: str = 'the config has none') -> Any:
+def required(
+    cfg: Mapping[str, Any] | Config, key: str, message: str = 'the config has none'
+) -> Any:
     """Return the entry of a config at a key, such as ``'test_dataloader.dataset'``.
 
     Raises:
