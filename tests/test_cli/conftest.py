@@ -18,10 +18,8 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from mmengine.visualization import Visualizer
+from mmengine.utils import ManagerMixin
 
 from mmkd import cli
 from mmkd.cli import stages
@@ -180,8 +178,14 @@ def this_process_as_it_is() -> Iterator[None]:
         os.environ.update(environment)
         torch.serialization.clear_safe_globals()
         torch.serialization.add_safe_globals(trusted)
-        for kind in (DefaultScope, MessageHub, MMLogger, Visualizer):
-            kind._instance_dict.clear()
+        forget_instances(ManagerMixin)
+
+
+def forget_instances(kind: type) -> None:
+    """Clear mmengine's instances by name, which are equal for two runs within a second."""
+    for child in kind.__subclasses__():
+        child._instance_dict.clear()
+        forget_instances(child)
 
 
 @pytest.fixture(scope='session')
