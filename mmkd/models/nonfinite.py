@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
@@ -131,7 +131,7 @@ class NonFiniteGuard:
             self._raise_if_bad(evidence)
 
     def _raise_if_bad(self, evidence: Evidence) -> None:
-        if evidence.faulty():
+        if evidence.find('term'):
             raise NonFiniteError(
                 f'{evidence.describe()}\nTo continue in such a case set '
                 "model.distill.on_nonfinite to 'skip_step' or 'drop_kd'."
@@ -145,32 +145,45 @@ class NonFiniteGuard:
         log_warning(f'{text}\n{done}')
 
 
+class Entry(NamedTuple):
+    """What some numbers of an :class:`Evidence` are."""
+
+    kind: str  # 'term' of a method, 'own' loss of the student, 'rows' of a tapped tensor
+    method: str
+    text: str  # name of the loss, or description of the tensor
+    side: str = ''
+
+
 @dataclass
 class Evidence:
-    """The few numbers of a step that a message needs.
+    """The few numbers of a step that a message needs, in one tensor for one copy to the host.
 
     Args:
         iteration: The iteration.
-        terms: Values by method and term.
-        own: The student's own losses.
-        rows: Of every tensor that a method reads: method, side, description, and the largest
-            absolute value of each row.
         images: Names of the images of both sides.
+        entries: What the numbers are, and how many.
+        values: Losses, and the largest absolute value of every row of the tapped tensors.
         event: Set on CUDA when the numbers have reached the host. Defaults to None.
     """
 
     iteration: int
-    terms: dict[tuple[str, str], Tensor]
-    own: dict[str, Tensor]
-    rows: list[tuple[str, str, str, Tensor]]
     images: dict[str, list[str]]
+    entries: list[tuple[Entry, int]]
+    values: Tensor
     event: Any = None
 
     @classmethod
     @torch.no_grad()
     def of(cls, step: Step, methods: Mapping[str, Method]) -> Evidence:
         """Collect the evidence of a step on its device, without waiting for it."""
-        rows = []
+        found = [
+            (Entry('term', name, term), value.detach().float().reshape(1))
+            for (name, term), value in step.terms.items()
+            if name in methods
+        ]
+        for name, value in step.losses.items():
+            if 'loss' in name:
+                found.append((Entry('own', '', name), mean_loss(value).reshape(1)))
         for name, method in methods.items():
             sides = dict(student=(method.student_taps, step.student))
             sides['teacher'] = (method.teacher_taps, step.teacher)
@@ -178,22 +191,20 @@ class Evidence:
                 for tap, _ in all_taps(taps, ''):
                     for place, tensor in enumerate(tensors[tap]):
                         level = tap.levels[place] if tap.levels else place
-                        what = f'{side} {tap}, level {level} {tuple(tensor.shape)}'
-                        rows.append((name, side, what, largest(tensor)))
+                        text = f'{side} {tap}, level {level} {tuple(tensor.shape)}'
+                        found.append((Entry('rows', name, text, side), largest(tensor)))
         samples = dict(student=step.view.data_samples, teacher=step.view.teacher_samples)
+        device = next(iter(step.terms.values())).device
         return cls(
             iteration=progress()[0],
-            terms={key: v.detach().float() for key, v in step.terms.items() if key[0] in methods},
-            own={k: mean_loss(v) for k, v in step.losses.items() if 'loss' in k},
-            rows=rows,
             images={side: [image_name(s) for s in batch or []] for side, batch in samples.items()},
+            entries=[(entry, len(values)) for entry, values in found],
+            values=torch.cat([torch.empty(0, device=device), *(v.to(device) for _, v in found)]),
         )
 
     def to_host(self) -> Evidence:
         """Start copying the numbers to the host."""
-        self.terms = {key: copy_to_host(value) for key, value in self.terms.items()}
-        self.own = {name: copy_to_host(value) for name, value in self.own.items()}
-        self.rows = [(*row[:-1], copy_to_host(row[-1])) for row in self.rows]
+        self.values = copy_to_host(self.values)
         self.event = torch.cuda.Event()
         self.event.record()
         return self
@@ -202,38 +213,42 @@ class Evidence:
         """Whether the numbers have reached the host."""
         return self.event is None or self.event.query()
 
-    def faulty(self) -> list[tuple[str, str]]:
-        """Return method and term of every loss that is not finite."""
-        return [key for key, value in self.terms.items() if not bool(value.isfinite())]
+    def find(self, kind: str, finite: bool = False) -> list[tuple[Entry, Tensor]]:
+        """Return entries of a kind with their numbers: those that are not finite, or all."""
+        found = zip(self.entries, self.values.split([count for _, count in self.entries]))
+        return [
+            (entry, values)
+            for (entry, _), values in found
+            if entry.kind == kind and (finite or not bool(values.isfinite().all()))
+        ]
 
     def describe(self) -> str:
         """Return which losses are not finite, and in which level and image it began."""
-        faulty = self.faulty()
+        faulty = self.find('term')
         lines = [
-            f'model.distill.methods.{name}: its loss {term} is {float(self.terms[name, term])} in '
+            f'model.distill.methods.{entry.method}: its loss {entry.text} is {float(value)} in '
             f'iteration {self.iteration}'
-            for name, term in faulty
+            for entry, value in faulty
         ] or [f'another rank has a loss that is not finite in iteration {self.iteration}']
-        for name in sorted({name for name, _ in faulty}):
-            rows = [row for row in self.rows if row[0] == name]
-            found = [self._describe_row(row) for row in rows if not bool(row[-1].isfinite().all())]
-            top = max((float(row[-1].max()) for row in rows), default=0.0)
-            lines += found or [
+        for name in sorted({entry.method for entry, _ in faulty}):
+            found = [row for row in self.find('rows') if row[0].method == name]
+            read = [rows for entry, rows in self.find('rows', finite=True) if entry.method == name]
+            top = float(torch.cat(read).max()) if read else 0.0
+            lines += [self._describe_rows(*row) for row in found] or [
                 f'  everything that {name} reads is finite, at most {top:.3g}: the loss itself '
                 'overflows or divides by zero',
                 f'  images: {", ".join(self.images["student"][:NAMED]) or "unknown"}',
             ]
-        bad = [f'{k} is {float(v)}' for k, v in self.own.items() if not bool(v.isfinite())]
-        if bad:
-            lines.append(f"  the student's own loss is not finite either: {', '.join(bad)}")
+        own = [f'{entry.text} is {float(value)}' for entry, value in self.find('own')]
+        if own:
+            lines.append(f"  the student's own loss is not finite either: {', '.join(own)}")
         return '\n'.join(lines)
 
-    def _describe_row(self, row: tuple[str, str, str, Tensor]) -> str:
-        _, side, what, values = row
-        line = f'  {what}: {"nan" if bool(values.isnan().any()) else "inf"}'
-        names = self.images[side]
-        if len(names) == len(values):
-            bad = (~values.isfinite()).nonzero().flatten().tolist()
+    def _describe_rows(self, entry: Entry, rows: Tensor) -> str:
+        line = f'  {entry.text}: {"nan" if bool(rows.isnan().any()) else "inf"}'
+        names = self.images[entry.side]
+        if len(names) == len(rows):
+            bad = (~rows.isfinite()).nonzero().flatten().tolist()
             more = f' and {len(bad) - NAMED} more' if len(bad) > NAMED else ''
             line += f' in {", ".join(names[i] for i in bad[:NAMED])}{more}'
         return line
