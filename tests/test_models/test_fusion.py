@@ -30,7 +30,7 @@ def teacher_of(folder, taps, task='cls', **keys):
 def said(monkeypatch):
     """Return the list of what is logged."""
     texts = []
-    monkeypatch.setattr('mmkd.models.fusion.print_log', lambda text, **_: texts.append(text))
+    monkeypatch.setattr('mmkd.utils.errors.print_log', lambda text, **_: texts.append(text))
     return texts
 
 
