@@ -1,4 +1,4 @@
-"""What holds for every registered method, plug-in and mixer, see support/contract.py."""
+"""What holds for every registered method, plug-in and mixer, see support/contract_cases.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from support.contract import BAD, CASES, Case, bad_configs
+from support.contract import Case
+from support.contract_bad import BAD, bad_configs
+from support.contract_cases import CASES
 from torch import nn
 
 from mmkd.methods import Method

@@ -20,6 +20,7 @@ from mmengine.dataset import BaseDataset, DefaultSampler
 from mmengine.logging import MessageHub
 from mmengine.model import MMDistributedDataParallel
 from support.helpers import make_batch
+from support.stateful import CIRKD, untaught
 from support.tiny_models import LOGITS, MIMIC, make_student, teacher_config
 from torch import nn
 
@@ -80,11 +81,6 @@ class Row:
     distill: Callable[[Path], dict[str, Any]]
     steps: Callable[[int], list[Step]] = in_order
     check: Callable[[list[dict]], None] = lambda steps: None
-
-
-def methods(**kwargs: Any) -> Callable[[Path], dict[str, Any]]:
-    """Return a function that gives methods without a teacher."""
-    return lambda folder: dict(methods=copy.deepcopy(kwargs))
 
 
 def taught(task: str, **kwargs: Any) -> Callable[[Path], dict[str, Any]]:
@@ -150,19 +146,7 @@ ROWS = {
         'seg',
         taught(
             'seg',
-            cirkd=dict(
-                type='mmkd.CIRKD',
-                student='decode_head.bottleneck',
-                teacher='decode_head.bottleneck',
-                batch_weight=0.0,
-                pixel_weight=1.0,
-                region_weight=1.0,
-                pixel_queue=40,
-                region_queue=8,
-                pixel_samples=24,
-                region_samples=12,
-                pixels_per_class=4,
-            ),
+            cirkd=dict(CIRKD, batch_weight=0.0, pixel_weight=1.0, region_weight=1.0),
         ),
         check=queues_and_gradients,
     ),
@@ -178,26 +162,22 @@ ROWS = {
     ),
     'past-predictions': Row(
         'cls',
-        methods(
-            past=dict(
-                type='mmkd.ProgressiveSelfKD', student='head.fc', num_samples=IMAGES, dtype='fp32'
-            )
+        untaught(
+            type='mmkd.ProgressiveSelfKD', student='head.fc', num_samples=IMAGES, dtype='fp32'
         ),
         repeated,
         all_predicted,
     ),
-    'uskd-mean': Row(
-        'cls', methods(uskd=dict(type='mmkd.USKD', student=TAPS, sync_mean=True)), repeated
-    ),
-    'snapshot': Row('cls', methods(past=dict(type='mmkd.SnapshotSelfKD', student='head.fc'))),
+    'uskd-mean': Row('cls', untaught(type='mmkd.USKD', student=TAPS, sync_mean=True), repeated),
+    'snapshot': Row('cls', untaught(type='mmkd.SnapshotSelfKD', student='head.fc')),
     'dlb-last-batch': Row(
         'cls',
-        methods(last=dict(type='mmkd.DLB', student='head.fc')),
+        untaught(type='mmkd.DLB', student='head.fc'),
         sampled(PreviousBatchSampler),
     ),
     'cs-kd-pairs': Row(
         'cls',
-        methods(pairs=dict(type='mmkd.CSKD', student='head.fc')),
+        untaught(type='mmkd.CSKD', student='head.fc'),
         sampled(SameClassPairBatchSampler),
     ),
 }
