@@ -147,10 +147,12 @@ def row(name: str, kinds: list[str], data: Path, folder: Path, draw: random.Rand
     for number in range(len(kinds) + 1):
         cfg = stateful.config(name, data, teachers, cut / 'run')
         cfg.resume = number > 0
-        kill = None
+        kill, wait = None, 0.0
         if number < len(kinds) and left > 1:
             kill = SIGNALS[kinds[number]], draw.randint(1, left)
-        code, begun = run(cfg, cut, kill, draw.random() * 0.05)
+            if kill[1] < left - 3:  # or the run would end before it is killed
+                wait = draw.random() * 0.05
+        code, begun = run(cfg, cut, kill, wait)
         if kill is None or code == 0:
             break
         expected = -9 if kill[0] == signal.SIGKILL else 143
