@@ -7,7 +7,7 @@ import dataclasses
 import runpy
 
 import pytest
-from support.contract import CASES
+from support.contract_cases import CASES
 from support.helpers import ROOT
 
 from mmkd.mixers import Mixer
