@@ -192,8 +192,9 @@ class Distiller(nn.Module):
                 self.mixer.learn(student, inputs, data_samples, progress()[0])
                 view = self.mixer.mix(inputs, data_samples, progress()[0])
         teacher_features = self._run_teachers(active, view)
-        for method in active.values():
-            method.prepare(student, view)
+        for name, method in active.items():
+            with config_key(f'{KEY}.methods.{name}'):
+                method.prepare(student, view)
         losses, student_features = self.reader.read(
             student, view.inputs, view.data_samples, run=loss
         )
