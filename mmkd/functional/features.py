@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['mimic_loss', 'resize_to', 'standardize']
+__all__ = ['channel_std_mean', 'mimic_loss', 'resize_to', 'standardize']
 
 
 def mimic_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -32,12 +32,27 @@ def mimic_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> 
     return (difference * mask).sum() / (mask.sum() * student.shape[1]).clamp(min=1.0)
 
 
+def channel_std_mean(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sample deviation and the mean of every channel over N, H and W.
+
+    The sum of squares is divided by n - 1 for the n = N·H·W values of a channel.
+
+    Args:
+        x: Map (N, C, H, W).
+
+    Returns:
+        Deviation and mean (1, C, 1, 1); the deviation is 0 where n is 1.
+    """
+    correction = min(1, x[:, :1].numel() - 1)
+    return torch.std_mean(x, (0, 2, 3), correction=correction, keepdim=True)
+
+
 class _Standardize(torch.autograd.Function):
     """Keeps its input, which is kept anyway, instead of a centered copy."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
-        std, mean = torch.std_mean(x, (0, 2, 3), keepdim=True, unbiased=False)
+        std, mean = channel_std_mean(x)
         ctx.eps = eps
         ctx.save_for_backward(x, mean, std)
         return (x - mean).div_(std + eps)
@@ -49,25 +64,31 @@ class _Standardize(torch.autograd.Function):
         centered = x - mean
         scaled = upstream / (std + ctx.eps)
         # A constant channel has no direction in which its deviation grows.
-        slope = (scaled * centered).mean((0, 2, 3), keepdim=True) / ((std + ctx.eps) * std)
+        freedom = max(1, x[:, :1].numel() - 1)
+        slope = (scaled * centered).sum((0, 2, 3), keepdim=True) / freedom
+        slope = slope / ((std + ctx.eps) * std)
         slope = slope.masked_fill(std == 0, 0)
         gradient = scaled - scaled.mean((0, 2, 3), keepdim=True)
         return gradient.sub_(centered.mul_(slope)), None
 
 
 def standardize(x: Tensor, eps: float = 1e-6) -> Tensor:
-    """Give every channel of a map (N, C, H, W) zero mean and unit std over N, H and W.
+    """Give every channel of a map (N, C, H, W) zero mean and unit sample std over N, H and W.
 
-    Source: Cao et al., "PKD", NeurIPS 2022, section 3.3. It removes the difference in scale
-    between teacher and student; half the mean squared difference of two standardized maps is one
-    minus their Pearson correlation.
+    It removes the difference in scale between teacher and student; half the mean squared
+    difference of two standardized maps is one minus their Pearson correlation, times (n - 1)/n for
+    n = N·H·W values in a channel.
+
+    Source: Cao et al., "PKD", NeurIPS 2022, section 3.3; ``PKDLoss.norm`` in
+    ``mmrazor/models/losses/pkd_loss.py`` of open-mmlab/mmrazor@90c7af1.
 
     Args:
         x: Map (N, C, H, W).
         eps: Added to the standard deviation. Defaults to 1e-6.
 
     Returns:
-        Map (N, C, H, W). The backward pass keeps no map but ``x`` itself.
+        Map (N, C, H, W); 0 where a channel has one value, officially NaN. The backward pass keeps
+        no map but ``x`` itself.
     """
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     return _Standardize.apply(x, eps)

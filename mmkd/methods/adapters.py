@@ -10,8 +10,9 @@ from mmkd.functional import resize_to
 class Adapter(nn.Module):
     """Match a student map to a teacher map.
 
-    A 1×1 convolution only where the channels differ, bilinear interpolation only where the sizes
-    do. It is not part of the exported student.
+    A 1×1 convolution only where the channels differ, with PyTorch's initial weights as in the code
+    of FGD, MGD and MasKD; bilinear interpolation only where the sizes differ. It is not part of the
+    exported student.
 
     Args:
         student_channels: Channels of the student's map.
@@ -23,8 +24,6 @@ class Adapter(nn.Module):
         self.project: nn.Module = nn.Identity()
         if student_channels != teacher_channels:
             self.project = nn.Conv2d(student_channels, teacher_channels, 1)
-            nn.init.kaiming_normal_(self.project.weight, mode='fan_out')
-            nn.init.zeros_(self.project.bias)
 
     def forward(self, student: Tensor, size: tuple[int, int]) -> Tensor:
         """Return a student's map (N, C_student, H, W) as (N, C_teacher, *size)."""

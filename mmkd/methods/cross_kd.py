@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from mmkd.functional import distribution_kl, prior_rows, standardize
+from mmkd.functional import channel_std_mean, distribution_kl, prior_rows, standardize
 from mmkd.methods.adapters import Adapter
 from mmkd.methods.detection import DenseTargets, HeadMaps, HeadMethod, check_shapes, parse_family
 from mmkd.registry import MODELS
@@ -133,7 +133,7 @@ class CrossKD(HeadMethod):
         Both features are those behind conv ``start``: (N, C_student, H, W), (N, C_teacher, H, W).
         """
         x = standardize(self.adapters[branch](student, tuple(teacher.shape[-2:])))
-        std, mean = torch.std_mean(teacher, (0, 2, 3), keepdim=True, unbiased=False)
+        std, mean = channel_std_mean(teacher)
         x = F.relu(x * std + mean) if self.start else x * std + mean
         x = x.to(next(self.head.parameters()).dtype)
         for conv in getattr(self.head, f'{branch}_convs')[self.start :]:

@@ -64,7 +64,10 @@ def aligned(x, like):
     result = torch.empty_like(like)
     for c in range(like.shape[1]):
         own, other = x[:, c], like[:, c]
-        deviation = [math.sqrt(float((v - v.mean()).square().mean())) for v in (own, other)]
+        freedom = max(1, own.numel() - 1)
+        deviation = [
+            math.sqrt(float((v - v.mean()).square().sum()) / freedom) for v in (own, other)
+        ]
         standard = (own - own.mean()) / (deviation[0] + 1e-6)
         result[:, c] = standard * deviation[1] + other.mean()
     return result
