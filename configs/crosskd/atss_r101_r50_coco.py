@@ -1,6 +1,6 @@
 # CrossKD. ATSS R101 -> R50 on COCO, both trained for 12 epochs.
 _base_ = 'mmdet::atss/atss_r50_fpn_1x_coco.py'
-# The student's feature behind conv 3 of 4, all weights 1, as published.
+# The student's feature behind conv 3 of 4 and its activation, all weights 1, as published.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,

@@ -15,7 +15,7 @@ from mmkd.methods.adapters import Adapter
 from mmkd.methods.detection import DenseTargets, HeadMaps, HeadMethod, check_shapes, parse_family
 from mmkd.registry import MODELS
 from mmkd.taps import Tap
-from mmkd.utils import integer, non_negative
+from mmkd.utils import integer, non_negative, one_of, positive
 from mmkd.view import View
 
 
@@ -43,9 +43,9 @@ def quality_focal_kd(student_logits: Tensor, teacher_logits: Tensor, beta: float
 class CrossKD(HeadMethod):
     """Feed the student's head features into the teacher's head and distill the predictions.
 
-    The student's feature behind the i-th conv of a branch, before its activation, gets mean and
-    deviation of the teacher's in every channel and passes the teacher's remaining convs and
-    predictor, which are frozen but let gradients through. These cross predictions ĉ, r̂ are pulled
+    The student's feature behind the i-th conv of a branch gets mean and sample deviation of the
+    teacher's in every channel and passes a ReLU, the teacher's remaining convs and its predictor,
+    which are frozen but let gradients through. These cross predictions ĉ, r̂ are pulled
     towards the teacher's own c, r, while the student's own predictions learn the ground truth only:
 
     ``L = λ_c Σ_p v_p Σ_k |σ(ĉ) - σ(c)| BCE(σ(ĉ), σ(c)) / M + λ_r Σ_p w_p D(r̂, r) / Z``
@@ -57,7 +57,9 @@ class CrossKD(HeadMethod):
     centerness targets.
 
     Source: Wang et al., "CrossKD: Cross-Head Knowledge Distillation for Object Detection", CVPR
-    2024, and its official code.
+    2024; ``mmdet/models/detectors/crosskd_*.py`` of jbwang1997/CrossKD@87e156a. That code holds the
+    feature in front of the activation, but mmcv's in-place ReLU overwrites it, in student and
+    teacher.
 
     Args:
         student: Path of the student's dense head. Defaults to ``'bbox_head'``.
@@ -68,15 +70,19 @@ class CrossKD(HeadMethod):
             Defaults to ``'gfl'``.
         start: Convs i of the student in front of the teacher's; 0 takes the neck's maps. Defaults
             to None: as published for the head.
+        activated: Whether the feature behind conv i is taken behind its activation, as in all
+            published runs, or before it. Defaults to True.
         cls_weight: Weight λ_c. Defaults to None: as published for the head.
         reg_weight: Weight λ_r. Defaults to None: as published for the head.
         centerness_weight: Weight of the centerness term. Defaults to None: as published.
+        min_centerness: Least sum of centerness targets that FCOS's terms are divided by;
+            officially 1e-6. Defaults to 1.0.
         **kwargs: See :class:`~mmkd.methods.detection.HeadMethod`.
 
     Deviations: where the channels differ, one 1×1 convolution for each branch, shared by the
-    levels, comes first. The number of positives is averaged over the processes for every head,
-    as the official code does for GFL and ATSS. FCOS's sum of centerness is at least 1 (officially
-    1e-6), or a batch without objects would have a loss a million times as large.
+    levels, comes first. FCOS's sum of centerness is at least 1, or a batch without objects would
+    have a loss a million times as large; ``min_centerness=1e-6`` is the official value. A feature
+    of one value in each channel has deviation 0, officially NaN.
     """
 
     def __init__(
@@ -85,13 +91,17 @@ class CrossKD(HeadMethod):
         teacher: str = 'bbox_head',
         head: str | Mapping[str, Any] = 'gfl',
         start: int | None = None,
+        activated: bool = True,
         cls_weight: float | None = None,
         reg_weight: float | None = None,
         centerness_weight: float | None = None,
+        min_centerness: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(student, teacher, **kwargs)
         self.family = parse_family(head)
+        self.activated = one_of((True, False), activated=activated)
+        self.min_centerness = positive(min_centerness=min_centerness)
         self.start = integer(0, start=self.family.start if start is None else start)
         weights = dict(cls=cls_weight, reg=reg_weight, centerness=centerness_weight)
         self.lambdas = {}
@@ -113,9 +123,16 @@ class CrossKD(HeadMethod):
         return {term: name for term, name in names.items() if name}
 
     def feature_tap(self, path: str, branch: str, key: str) -> tuple[Tap, ...]:
-        """Return the tap of a branch's feature, which the activation behind it overwrites."""
-        module = f'{self.start - 1}.activate' if self.start else '0'
-        config = dict(module=f'{path}.{branch}_convs.{module}', source='input', clone=True)
+        """Return the tap of a branch's feature."""
+        convs = f'{path}.{branch}_convs'
+        config: dict[str, Any]
+        if not self.start:
+            config = dict(module=f'{convs}.0', source='input')
+        elif self.activated:
+            config = dict(module=f'{convs}.{self.start - 1}')
+        else:  # the activation overwrites its input
+            module = f'{convs}.{self.start - 1}.activate'
+            config = dict(module=module, source='input', clone=True)
         return Tap.parse(config, None, key)
 
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
@@ -165,15 +182,17 @@ class CrossKD(HeadMethod):
         if not hasattr(self.head, 'get_anchors'):
             centers = [self.head.centerness_target(t.boxes[t.positive]) for t in levels]
             number = torch.cat(centers).sum()
+        if self.family.averaged:
             all_reduce(number, op='mean')
-            number = number.clamp(min=1)
+        if not hasattr(self.head, 'get_anchors'):
+            number = number.clamp(min=self.min_centerness)
         classes = self.head.cls_out_channels
         cls, reg, center = [], [], []
         total = number.new_zeros(())
         for level, target in enumerate(levels):
             scores = [prior_rows(x['cls'][level], classes) for x in (crossed, predicted)]
             cls.append((quality_focal_kd(scores[0], scores[1]) * target.weights).sum())
-            weights = scores[1].amax(1).sigmoid() * target.weights  # (P,)
+            weights = scores[1].amax(1).sigmoid() * (target.weights != 0)  # (P,)
             total = total + weights.sum()
             boxes = [self.scaled(x['reg'][level], level) for x in (crossed, predicted)]
             distance = self.box_distance(boxes[0], boxes[1], target.priors, level)  # (P,)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
 from mmkd.methods.base import Maps, Method
@@ -66,6 +65,8 @@ class HeadFamily:
             GFL), ``'giou'``, or ``'iou'`` (its negative logarithm), of decoded boxes.
         centerness: Name of the centerness predictor behind ``reg_convs`` that is distilled.
             Defaults to None.
+        averaged: Whether the number of positives is the mean over the processes instead of this
+            process's own. Defaults to True.
         start: Convs of the student in front of the teacher's. Defaults to 3.
         cls_weight: Weight of the classification term. Defaults to 1.0.
         reg_weight: Weight of the box term. Defaults to 1.0.
@@ -76,6 +77,7 @@ class HeadFamily:
     reg: str
     box: str
     centerness: str | None = None
+    averaged: bool = True
     start: int = 3
     cls_weight: float = 1.0
     reg_weight: float = 1.0
@@ -84,7 +86,7 @@ class HeadFamily:
 
 FAMILIES = dict(
     gfl=HeadFamily('gfl_cls', 'gfl_reg', 'distribution', reg_weight=4.0),
-    retina=HeadFamily('retina_cls', 'retina_reg', 'giou'),
+    retina=HeadFamily('retina_cls', 'retina_reg', 'giou', averaged=False),
     atss=HeadFamily('atss_cls', 'atss_reg', 'giou', centerness='atss_centerness'),
     fcos=HeadFamily('conv_cls', 'conv_reg', 'iou', start=2, cls_weight=0.4, reg_weight=0.75),
 )
@@ -121,6 +123,7 @@ class DenseTargets:
         weights: 1 for the priors (P,) that count in the head's own loss, 0 for ignored ones.
         boxes: The head's own box targets (P, 4).
         positive: Which priors (P,) have an object.
+        inside: Which priors (P,) the assigner sees: those in the image, not in its padding.
     """
 
     priors: Tensor
@@ -128,6 +131,26 @@ class DenseTargets:
     weights: Tensor
     boxes: Tensor
     positive: Tensor
+    inside: Tensor
+
+
+def inside_flags(head: nn.Module, anchors: Any, valid: Any, metas: Any) -> list[Tensor]:
+    """Return the flags :attr:`DenseTargets.inside` of every level of a head with anchors.
+
+    Args:
+        head: Dense head.
+        anchors: Anchors (H·W·A, 4), by image and level.
+        valid: Their flags of ``head.get_anchors``.
+        metas: Meta information of the images.
+    """
+    from mmdet.models.task_modules.prior_generators import anchor_inside_flags
+
+    border = head.train_cfg['allowed_border']
+    images = [
+        [anchor_inside_flags(a, v, meta['img_shape'][:2], border) for a, v in zip(*levels)]
+        for *levels, meta in zip(anchors, valid, metas)
+    ]
+    return [torch.cat(level) for level in zip(*images)]
 
 
 def dense_targets(
@@ -142,8 +165,8 @@ def dense_targets(
         like: Tensor whose device and dtype the targets get.
 
     Returns:
-        The targets of every level, and the number of positives by which the head normalizes its
-        own loss: at least 1, the mean over the processes.
+        The targets of every level, and the number of positives of this process by which the head
+        normalizes its own loss, at least 1.
     """
     instances = [sample.gt_instances for sample in samples]
     ignored = [getattr(sample, 'ignored_instances', None) for sample in samples]
@@ -152,6 +175,7 @@ def dense_targets(
     if hasattr(head, 'get_anchors'):
         anchors, valid = head.get_anchors(sizes, metas, device=like.device)
         priors = [level.to(like).repeat(count, 1) for level in anchors[0]]
+        inside = inside_flags(head, anchors, valid, metas)
         targets = head.get_targets(
             anchors, valid, instances, metas, batch_gt_instances_ignore=ignored
         )
@@ -163,13 +187,13 @@ def dense_targets(
         priors = [level.repeat(count, 1) for level in points]
         labels, boxes = head.get_targets(points, instances)
         flat = [(lab, torch.ones_like(lab), b) for lab, b in zip(labels, boxes)]
+        inside = [torch.ones_like(lab, dtype=torch.bool) for lab in labels]
         positives = sum((lab < head.num_classes).sum() for lab, _, _ in flat)
     levels = [
-        DenseTargets(p, lab, w.to(like), b.to(like), (lab >= 0) & (lab < head.num_classes))
-        for p, (lab, w, b) in zip(priors, flat)
+        DenseTargets(p, lab, w.to(like), b.to(like), (lab >= 0) & (lab < head.num_classes), i)
+        for p, (lab, w, b), i in zip(priors, flat, inside)
     ]
     number = torch.as_tensor(positives, dtype=like.dtype, device=like.device)
-    all_reduce(number, op='mean')
     return levels, number.clamp(min=1)
 
 

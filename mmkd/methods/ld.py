@@ -12,34 +12,46 @@ from mmkd.functional import distribution_kl, prior_rows
 from mmkd.methods.detection import DenseTargets, HeadMaps, HeadMethod, check_shapes, objects
 from mmkd.registry import MODELS
 from mmkd.taps import Tap, parse_levels
-from mmkd.utils import ensure, positive, term_weights
+from mmkd.utils import ensure, one_of, positive, term_weights
 from mmkd.view import View
 
 VALUABLE = ('ATSSAssigner',)
 
 
 def valuable_region(
-    priors: Tensor, boxes: Tensor, level_sizes: list[int], topk: int = 9, gamma: float = 0.25
+    priors: Tensor,
+    boxes: Tensor,
+    level_sizes: Sequence[int],
+    topk: int = 9,
+    gamma: float = 0.25,
+    overlap: str = 'iof',
+    ignored: Tensor | None = None,
 ) -> Tensor:
     """Return the weights of the valuable localization region of an image.
 
-    A prior belongs to it if, for some box, its distance-IoU lies between γ and 1 times the
-    threshold of positives of ATSS: mean plus deviation of the IoUs of the ``topk`` priors of every
-    level that are nearest to the box's center. Its weight is the largest IoU with such a box.
+    A prior belongs to it if, for some box, its overlap minus ``ρ²/c²`` lies between γ and 1 times
+    the threshold of positives of ATSS (Zhang et al., CVPR 2020): mean plus sample deviation of the
+    IoUs of the ``topk`` priors of every level that are nearest to the box's center. ρ is the
+    distance of the centers, c the diagonal of the enclosing box. The weight of the prior is its
+    largest IoU with such a box.
 
-    The official code takes the thresholds from ATSS (Zhang et al., CVPR 2020).
+    Source: Zheng et al., CVPR 2022, section 3.2; ``ATSSAssigner.get_vlr_region`` in
+    ``mmdet/core/bbox/assigners/atss_assigner.py`` of HikariTJU/LD@4287990.
 
     Args:
-        priors: Anchors (P, 4) of all levels, level by level.
+        priors: Anchors (P, 4) of all levels, level by level, without those in the padding.
         boxes: Ground truth (G, 4).
         level_sizes: Number of priors of each level.
         topk: Candidates of each level. Defaults to 9.
         gamma: Lower end of the region. Defaults to 0.25.
+        overlap: ``'iof'``, the intersection over the prior's area, as in the official code, or
+            ``'iou'``, over the union, as in the paper's distance-IoU. Defaults to ``'iof'``.
+        ignored: Priors (P,) that come after all others among the candidates. Defaults to None.
 
     Returns:
         Weights (P,); 0 outside the region, and everywhere without boxes.
     """
-    if not len(boxes):
+    if not len(boxes) or not len(priors):
         return priors.new_zeros(len(priors))
     from mmdet.structures.bbox import bbox_overlaps
 
@@ -49,15 +61,18 @@ def valuable_region(
     distance = (centers[0] - centers[1]).square().sum(-1)  # (P, G)
     enclosing = torch.maximum(*pair)[..., 2:] - torch.minimum(*pair)[..., :2]
     diagonal = enclosing.square().sum(-1).clamp(min=1e-6)
+    far = distance.sqrt()  # as in ATSS: it decides which of two equal distances comes first
+    if ignored is not None:
+        far = far.masked_fill(ignored[:, None], torch.inf)
     candidates, start = [], 0
     for size in level_sizes:
-        nearest = distance[start : start + size].topk(min(topk, size), dim=0, largest=False)[1]
+        nearest = far[start : start + size].topk(min(topk, size), dim=0, largest=False)[1]
         candidates.append(nearest + start)
         start += size
     chosen = iou.gather(0, torch.cat(candidates))  # (candidates, G)
     threshold = chosen.mean(0) + chosen.std(0)
-    diou = iou - distance / diagonal
-    inside = (diou < threshold) & (diou >= gamma * threshold)
+    near = bbox_overlaps(priors, boxes, mode=overlap) - distance / diagonal
+    inside = (near < threshold) & (near >= gamma * threshold)
     return (iou * inside).amax(1)
 
 
@@ -73,8 +88,8 @@ class LD(HeadMethod):
     class score; over the valuable region around it (:func:`valuable_region`)
     λ/16 and w = the IoU of the anchor; and, if wanted, class logits on the positives.
 
-    Source: Zheng et al., "Localization Distillation for Dense Object Detection", CVPR 2022, and
-    its official code.
+    Source: Zheng et al., "Localization Distillation for Dense Object Detection", CVPR 2022;
+    ``LDHead.loss_single`` in ``mmdet/models/dense_heads/ld_head.py`` of HikariTJU/LD@4287990.
 
     Args:
         student: Path of the student's dense head. Defaults to ``'bbox_head'``.
@@ -89,10 +104,13 @@ class LD(HeadMethod):
             it out. Defaults to 0.25.
         cls_weight: Weight of the class logits on the positives; published 10. Defaults to 0.0.
         cls_tau: Temperature of the class logits. Defaults to 2.0.
+        overlap: Overlap that delimits the valuable region: ``'iof'``, divided by the anchor's
+            area, as in all published runs, or ``'iou'``, the paper's distance-IoU. Defaults to
+            ``'iof'``.
         **kwargs: See :class:`~mmkd.methods.detection.HeadMethod`.
 
     Deviations: the teacher's head finds the positives; its anchors and assigner must be the
-    student's. The paper's feature imitation is left out.
+    student's. The feature imitation is left out. ``cls_weight`` is off; the published value is 10.
     """
 
     def __init__(
@@ -106,10 +124,12 @@ class LD(HeadMethod):
         valuable_weight: float = 0.25,
         cls_weight: float = 0.0,
         cls_tau: float = 2.0,
+        overlap: str = 'iof',
         **kwargs: Any,
     ) -> None:
         super().__init__(student, teacher, **kwargs)
         self.tau, self.cls_tau = positive(tau=tau), positive(cls_tau=cls_tau)
+        self.overlap = one_of(('iof', 'iou'), overlap=overlap)
         self.lambdas = term_weights(main=main_weight, valuable=valuable_weight, cls=cls_weight)
         indices = parse_levels(levels, 'levels') or ()
         taps: dict[str, Any] = {}
@@ -160,11 +180,10 @@ class LD(HeadMethod):
                 confidence = scores[0].detach().amax(1).sigmoid()
                 terms['main'].append((edges * confidence * positive).sum())
             if 'valuable' in terms:
-                counts = (target.weights > 0).to(edges)  # not in the padding of a batch
-                terms['valuable'].append((edges * regions[level] * counts).sum() / 4)
+                terms['valuable'].append((edges * regions[level]).sum() / 4)
             if 'cls' in terms:
                 divergence = distribution_kl(scores[0], scores[1], self.cls_tau)
-                mean = (divergence * positive).sum() / positive.sum().clamp(min=1)
+                mean = (divergence * positive * target.weights).sum() / positive.sum().clamp(min=1)
                 terms['cls'].append(mean / classes)
         return {name: torch.stack(x).sum() * self.lambdas[name] for name, x in terms.items()}
 
@@ -173,8 +192,18 @@ class LD(HeadMethod):
         found = objects(view)
         sizes = [len(target.priors) // len(found) for target in targets]
         anchors = torch.cat([t.priors[:size] for t, size in zip(targets, sizes)])
-        images = [
-            valuable_region(anchors, image.bboxes.to(anchors), sizes, self.head.assigner.topk)
-            for image in found
-        ]
-        return [torch.cat(level) for level in zip(*(image.split(sizes) for image in images))]
+        inside, counts = (
+            torch.cat([rows.view(len(found), -1) for rows in flags], 1)  # (N, P)
+            for flags in ([t.inside for t in targets], [t.weights > 0 for t in targets])
+        )
+        regions = anchors.new_zeros(inside.shape)
+        for region, image, seen, counted in zip(regions, found, inside, counts):
+            region[seen] = valuable_region(
+                anchors[seen],
+                image.bboxes.to(anchors),
+                [int(level.sum()) for level in seen.split(sizes)],
+                self.head.assigner.topk,
+                overlap=self.overlap,
+                ignored=~counted[seen],
+            )
+        return [level.flatten() for level in regions.split(sizes, 1)]

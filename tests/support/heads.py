@@ -119,11 +119,13 @@ def naive_targets(head: nn.Module, samples: Any) -> tuple[list[list[tuple]], flo
                 gt_instances_ignore=sample.ignored_instances,
                 **extra,
             )
+            positive = max(head.train_cfg['pos_weight'], 0) or 1.0
             found = iter(zip(assigned.gt_inds.tolist(), assigned.labels.tolist()))
             rows = []
             for prior, seen in zip(priors.tolist(), valid.tolist()):
                 index, label = next(found) if seen else (-1, -1)
-                rows.append((prior, label if index > 0 else CLASSES, float(index >= 0)))
+                weight = positive if index > 0 else float(index == 0)
+                rows.append((prior, label if index > 0 else CLASSES, weight))
             total += max(sum(row[1] < CLASSES for row in rows), 1)
         else:
             points = head.prior_generator.grid_priors(LEVELS, dtype=torch.float, device='cpu')

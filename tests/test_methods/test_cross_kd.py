@@ -49,12 +49,12 @@ def wired(family, student, teacher, features, **kwargs):
     return method.double(), *sides
 
 
-def branch(convs, x, start):
-    """Return the feature behind conv `start`, before its activation."""
+def branch(convs, x, start, activated=True):
+    """Return the feature behind conv `start`, behind or before its activation."""
     for index, conv in enumerate(convs, 1):
         x = conv(x, activate=False)
         if index == start:
-            return x
+            return x.clamp(min=0) if activated else x
         x = x.clamp(min=0)
     return x
 
@@ -73,14 +73,14 @@ def aligned(x, like):
     return result
 
 
-def predictions(method, student, teacher, features, family, start):
+def predictions(method, student, teacher, features, family, start, activated=True):
     """Return the cross predictions and the teacher's, level by level."""
     head, cross, own = teacher.bbox_head, [], []
     for level in range(len(LEVELS)):
         crossed, plain = {}, {}
         for name in ('cls', 'reg'):
             s, t = (
-                branch(getattr(m.bbox_head, f'{name}_convs'), f[level], start)
+                branch(getattr(m.bbox_head, f'{name}_convs'), f[level], start, activated)
                 if start
                 else f[level]
                 for m, f in zip((student, teacher), features)
@@ -138,7 +138,7 @@ def expected_losses(head, family, cross, own, samples):
             for a, b in zip(map(naive.sigmoid, c), map(naive.sigmoid, t)):
                 entropy = -b * math.log(a) - (1 - b) * math.log(1 - a)
                 terms['cls'] += counts * abs(a - b) * entropy
-            weight = counts * max(map(naive.sigmoid, t))
+            weight = (counts != 0) * max(map(naive.sigmoid, t))
             weights += weight
             boxes = (side[index] for side in sides['reg'])
             terms['reg'] += weight * distance(head, family, level, prior, *boxes)
@@ -174,17 +174,19 @@ def test_quality_focal_kd(beta):
     assert extreme.isfinite().all()
 
 
+@pytest.mark.parametrize('activated', [True, False])
 @pytest.mark.parametrize('start', [0, 1, 2])
 @pytest.mark.parametrize('family', PREFIXES)
-def test_equals_loops(family, start):
+def test_equals_loops(family, start, activated):
     """Two images, one without objects; a crowd; padding; levels of one cell; narrower student."""
     student, teacher = detector_of(family, 4), detector_of(family, 8, seed=1)
     features = pyramid(4), pyramid(8, seed=1)
-    method, read_student, read_teacher = wired(family, student, teacher, features, start=start)
+    options = dict(start=start, activated=activated)
+    method, read_student, read_teacher = wired(family, student, teacher, features, **options)
     samples = det_samples()
     losses = method.compute(read_student, read_teacher, view_of(samples))
     with torch.no_grad():
-        sides = predictions(method, student, teacher, features, family, start)
+        sides = predictions(method, student, teacher, features, family, **options)
         terms = expected_losses(teacher.bbox_head, family, *sides, samples)
     assert list(losses) == ['cls', 'reg', 'centerness'][: len(PUBLISHED[family])]
     for value, weight, expected in zip(losses.values(), PUBLISHED[family], terms):
@@ -243,6 +245,46 @@ def test_images_without_objects(family):
     limit = 100 * sum(v.detach() for v in method.compute(*sides, view_of(det_samples())).values())
     assert all(value.isfinite() and value < limit for value in losses.values())
     assert losses['cls'] > 0 and losses['reg'] > 0
+
+
+@pytest.mark.parametrize('family', PREFIXES)
+def test_least_sum_of_centerness(family):
+    """Without objects the sum is 0, and FCOS's terms are divided by the floor alone."""
+    student, teacher = detector_of(family), detector_of(family, seed=1)
+    features, samples = (pyramid(8), pyramid(8, seed=1)), [det_samples()[1]] * 2
+    ours, official = (
+        sum(method.compute(*sides, view_of(samples)).values())
+        for method, *sides in (
+            wired(family, student, teacher, features, min_centerness=m) for m in (1.0, 1e-6)
+        )
+    )
+    assert float((official / ours).detach()) == pytest.approx(1e6 if family == 'fcos' else 1.0)
+
+
+def test_positives_are_averaged_over_the_processes_as_published(monkeypatch):
+    """RetinaNet divides by the positives of its own process."""
+    seen = []
+    monkeypatch.setattr('mmkd.methods.cross_kd.all_reduce', lambda x, op: seen.append(op))
+    for family in PREFIXES:
+        student, teacher = detector_of(family), detector_of(family, seed=1)
+        method, *sides = wired(family, student, teacher, (pyramid(8), pyramid(8, seed=1)))
+        seen.clear()
+        method.compute(*sides, view_of(det_samples()))
+        assert seen == ([] if family == 'retina' else ['mean'])
+
+
+def test_weights_of_priors():
+    """A prior's weight scales its class term; its box term counts or does not."""
+    student, teacher = detector_of('gfl'), detector_of('gfl', seed=1)
+    teacher.bbox_head.train_cfg['pos_weight'] = 0.5
+    features = pyramid(8), pyramid(8, seed=1)
+    method, *sides = wired('gfl', student, teacher, features)
+    losses = method.compute(*sides, view_of(det_samples()))
+    with torch.no_grad():
+        pair = predictions(method, student, teacher, features, 'gfl', 1)
+        terms = expected_losses(teacher.bbox_head, 'gfl', *pair, det_samples())
+    for value, weight, expected in zip(losses.values(), PUBLISHED['gfl'], terms):
+        assert float(value.detach()) == pytest.approx(weight * expected, rel=1e-6)
 
 
 def test_another_head_is_described_by_a_dict():

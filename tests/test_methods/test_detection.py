@@ -10,6 +10,16 @@ from mmkd.methods.detection import HeadMethod, dense_targets
 from mmkd.utils import ConfigError
 
 
+def inside_of(head, samples):
+    """Return which priors of every image and level lie in the image; all if it has no anchors."""
+    for sample in samples:
+        if hasattr(head, 'get_anchors'):
+            flags = head.prior_generator.valid_flags(LEVELS, sample.pad_shape, device='cpu')
+            yield [level.tolist() for level in flags]
+        else:
+            yield [[True] * (h * w) for h, w in LEVELS]
+
+
 @pytest.mark.parametrize('family', ['retina', 'gfl', 'atss', 'fcos'])
 def test_targets(family):
     """Objects, a crowd, the padding of a smaller image, an image without objects."""
@@ -18,7 +28,7 @@ def test_targets(family):
     expected, total = naive_targets(head, samples)
     targets, number = dense_targets(head, LEVELS, samples, torch.zeros(1, dtype=torch.double))
     assert len(targets) == len(expected)
-    positives = 0
+    positives, checked = 0, []
     for target, rows in zip(targets, expected):
         priors, labels, weights = zip(*rows)
         torch.testing.assert_close(target.priors, torch.tensor(priors).double())
@@ -27,6 +37,9 @@ def test_targets(family):
         assert target.weights.dtype == torch.double
         assert target.positive.tolist() == [label < CLASSES for label in labels]
         assert target.boxes.shape == (len(rows), 4)
+        seen = [inside for image in inside_of(head, samples) for inside in image[len(checked)]]
+        assert target.inside.tolist() == seen
+        checked.append(target)
         positives += sum(label < CLASSES for label in labels)
     assert positives > 3
     if family != 'fcos':
