@@ -35,7 +35,7 @@ from torch import nn
 
 import mmkd  # noqa: F401
 from mmkd.utils.loading import load_config
-from mmkd.utils.student_config import learns_from_pairs, pairs_images
+from mmkd.utils.student_config import learns_from_pairs, pairs_images, plain_batch_size
 
 # Folders of configs/ that hold configs but no distillation method.
 NO_METHODS = ('_base_', 'students', 'teachers')
@@ -179,6 +179,7 @@ def test_extends_its_base_and_nothing_else(path):
         # Batches of pairs come with what learns from them, and from nowhere else.
         assert task_of(cfg) == 'cls' and learns_from_pairs(cfg)
         rest['train_dataloader'].pop('batch_sampler')
+        rest['train_dataloader']['batch_size'] = plain_batch_size(cfg)  # as many steps
     expected = base.to_dict()
     # A plain config may have no hooks of its own; here there is one.
     expected.setdefault('default_hooks', {})

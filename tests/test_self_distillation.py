@@ -77,9 +77,17 @@ def test_multi_label_and_detection_data_are_refused(shapes, tmp_path):
 def test_the_plain_student_has_plain_batches(shapes, tmp_path):
     cfg = config_of('cls', shapes, tmp_path)
     options = plain_options(cfg)
-    assert options == {'model.distill': None, 'train_dataloader.batch_sampler': None}
+    size = cfg.train_dataloader.batch_size
+    assert options == {
+        'model.distill': None,
+        'train_dataloader.batch_sampler': None,
+        'train_dataloader.batch_size': size,
+    }
     assert plain_options(config_of('det', shapes, tmp_path)) == {'model.distill': None}
+    cfg.train_dataloader.batch_sampler.pop('anchors_per_epoch')  # all, so pairs take two places
+    assert plain_options(cfg)['train_dataloader.batch_size'] == size // 2
     cut = plain_config(cfg)
+    assert cut.train_dataloader.batch_size == size // 2
     assert 'batch_sampler' not in cut.train_dataloader
     assert not list(mmkd_keys(cut.to_dict()))
     assert 'batch_sampler' in cfg.train_dataloader

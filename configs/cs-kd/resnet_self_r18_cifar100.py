@@ -4,7 +4,5 @@ _base_ = '../_base_/pairs/resnet_self_r18_cifar100.py'
 model = dict(
     distill=dict(methods=dict(pairs=dict(type='mmkd.CSKD', student='head.fc', tau=4.0, weight=1.0)))
 )
-# Half of the images are anchors in each epoch, so that it has as many images as the student's.
-train_dataloader = dict(
-    batch_sampler=dict(type='mmkd.SameClassPairBatchSampler', anchors_per_epoch='half')
-)
+# As the authors': a step has the student's batch and a partner for each image.
+train_dataloader = dict(batch_size=256, batch_sampler=dict(type='mmkd.SameClassPairBatchSampler'))

@@ -3,6 +3,5 @@ _base_ = '../_base_/pairs/resnet_self_r18-w16_fashion-mnist.py'
 model = dict(
     distill=dict(methods=dict(last=dict(type='mmkd.DLB', student='head.fc', tau=3.0, weight=1.0)))
 )
-# Half of every batch repeats the batch before; half of the images are new in each epoch, so that an
-# epoch has as many images as the student's.
-train_dataloader = dict(batch_sampler=dict(type='mmkd.PreviousBatchSampler', new_per_epoch='half'))
+# As the authors': a step has the student's batch and, augmented anew, the batch before.
+train_dataloader = dict(batch_size=128, batch_sampler=dict(type='mmkd.PreviousBatchSampler'))

@@ -3,5 +3,5 @@ _base_ = '../_base_/pairs/resnet_self_r18_cifar100.py'
 model = dict(
     distill=dict(methods=dict(last=dict(type='mmkd.DLB', student='head.fc', tau=3.0, weight=1.0)))
 )
-# Half of every batch repeats the batch before, so an epoch has twice as many steps.
-train_dataloader = dict(batch_sampler=dict(type='mmkd.PreviousBatchSampler'))
+# As the authors': a step has the student's batch and, augmented anew, the batch before.
+train_dataloader = dict(batch_size=256, batch_sampler=dict(type='mmkd.PreviousBatchSampler'))

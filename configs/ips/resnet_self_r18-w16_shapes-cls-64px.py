@@ -9,8 +9,6 @@ model = dict(
         methods=dict(ips=dict(type='mmkd.InstanceKD', student='head.fc', tau=4.0, weight=1.0)),
     ),
 )
-# Half of the images are anchors in each epoch, so that it has as many images as the student's.
-train_dataloader = dict(
-    batch_sampler=dict(type='mmkd.SameClassPairBatchSampler', anchors_per_epoch='half')
-)
+# As many anchors in a step as the student has images, and a partner for each.
+train_dataloader = dict(batch_size=128, batch_sampler=dict(type='mmkd.SameClassPairBatchSampler'))
 default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

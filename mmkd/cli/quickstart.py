@@ -76,7 +76,7 @@ def compare(args: Namespace, config: str, root: Path, console: Console) -> None:
     label = Path(config).stem if args.method.endswith('.py') else Path(args.method).name
     common = dict(args.cfg_options or {})
     common.update({'randomness.seed': args.seed, 'default_hooks.logger.interval': 10})
-    cfg = read_config(config)
+    cfg = read_config(config, common)
     planned = [(STUDENT, config, plain_options(cfg)), (label, config, {})]
     teachers = teacher_configs(distill_config(cfg).get('teacher'))
     if teachers:

@@ -36,9 +36,9 @@ class SameClassPairBatchSampler(HalfBatchSampler):
         sampler: Sampler of the anchors; mmengine passes the data loader's.
         batch_size: Number of images in a batch, even; mmengine passes the data loader's.
         anchors_per_epoch: ``'all'``: every image is an anchor once per epoch, which shows twice as
-            many images as one without pairs. ``'half'``: one half of the images in each even
-            epoch and the other half in the next, so an epoch is as long as without pairs and
-            schedules in epochs keep their meaning. An ``InfiniteSampler`` has no epochs and
+            many images as one without pairs. With twice the ``batch_size`` of the plain student
+            it has as many steps. ``'half'``: one half of the images in each even epoch and the
+            other half in the next, so an epoch is as long as without pairs at the same batch size. An ``InfiniteSampler`` has no epochs and
             ignores it. Defaults to ``'all'``.
         drop_last: Drop the last batch of an epoch if it is smaller. Defaults to False.
 

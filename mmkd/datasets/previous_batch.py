@@ -24,11 +24,11 @@ class PreviousBatchSampler(HalfBatchSampler):
     Args:
         sampler: Sampler of the new samples; mmengine passes the data loader's.
         batch_size: Number of images in a batch, even; mmengine passes the data loader's.
-        drop_last: Drop the last batch of an epoch if it is smaller. Defaults to True.
-        new_per_epoch: ``'all'``: every image is new once per epoch, which has twice as many steps
-            and shows every image twice. ``'half'``: one half of the images in each even epoch and
-            the other half in the next, so an epoch is as long as without repetition and schedules
-            in epochs keep their meaning. Defaults to ``'all'``.
+        drop_last: Drop the last batch of an epoch if it is smaller. Defaults to False.
+        new_per_epoch: ``'all'``: every image is new once per epoch, which shows every image twice.
+            With twice the ``batch_size`` of the plain student it has as many steps. ``'half'``:
+            one half of the images in each even epoch and the other half in the next, so an epoch
+            is as long as without repetition at the same batch size. Defaults to ``'all'``.
 
     Raises:
         ConfigError: The batch size is odd, or ``'half'`` with a sampler that has no epoch.
@@ -37,7 +37,7 @@ class PreviousBatchSampler(HalfBatchSampler):
     per_epoch = 'new_per_epoch'
 
     def __init__(
-        self, sampler: Any, batch_size: int, drop_last: bool = True, new_per_epoch: str = 'all'
+        self, sampler: Any, batch_size: int, drop_last: bool = False, new_per_epoch: str = 'all'
     ) -> None:
         super().__init__(sampler, batch_size, new_per_epoch, drop_last)
         self._previous: list[int] = []

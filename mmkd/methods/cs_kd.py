@@ -31,7 +31,7 @@ class CSKD(Method):
     Use it with ``batch_sampler=dict(type='mmkd.SameClassPairBatchSampler')`` in the data loader.
 
     Source: Yun et al., "Regularizing Class-wise Predictions via Self-knowledge Distillation", CVPR
-    2020, eq. 1-2; λ is the weight.
+    2020, eq. 1-2; λ is the weight. Code: alinlab/cs-kd@b447f25.
 
     Args:
         student: Tap of logits (2n, K), such as ``head.fc``.
@@ -39,8 +39,9 @@ class CSKD(Method):
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: the authors compute the cross-entropy of the first half only, and run the partners
-    without gradient. Here the student's own head sees the whole batch, so the partners are trained
-    on too and count in its statistics.
+    without gradient, in a forward pass of their own. Here the student's own head sees the whole
+    batch, so the partners are trained on too and count in its statistics. Their sampler may draw
+    the image itself as the partner; here a partner is another image.
     """
 
     tasks = ('cls',)

@@ -22,8 +22,8 @@ def plain_config(cfg: Config) -> Config:
     """Return the config of the plain student, which does not need mmkd.
 
     The model gets its own type back; ``distill``, mmkd's hooks, batch samplers, data set wrappers,
-    metrics and ``custom_imports`` are removed. A config without distillation is returned as a
-    copy.
+    metrics and ``custom_imports`` are removed. Without batches of pairs the student has
+    :func:`plain_batch_size` images in a step. A config without distillation is returned as a copy.
 
     Raises:
         ConfigError: There is no model.
@@ -43,6 +43,7 @@ def plain_config(cfg: Config) -> Config:
     for name in [name for name, hook in hooks.items() if is_mmkd(hook)]:
         hooks.pop(name)
     if pairs_images(cfg):
+        cfg.train_dataloader.batch_size = plain_batch_size(cfg)
         cfg.train_dataloader.pop('batch_sampler')
     dataset: Any = (cfg.get('train_dataloader') or {}).get('dataset')
     if is_mmkd(dataset) and 'dataset' in dataset:  # a wrapper
@@ -89,11 +90,22 @@ def learns_from_pairs(cfg: Config) -> bool:
     return pairs_images(cfg) or mixer.get('type') == 'mmkd.PatchSwap'
 
 
-def plain_options(cfg: Config) -> dict[str, None]:
+def plain_batch_size(cfg: Config) -> int:
+    """Return the images per step of a plain student with as many steps in an epoch.
+
+    Half of the batch, unless one half of the images is left out in each epoch.
+    """
+    sampler = cfg.train_dataloader.batch_sampler
+    drawn = sampler.get('anchors_per_epoch') or sampler.get('new_per_epoch') or 'all'
+    return cfg.train_dataloader.batch_size // (2 if drawn == 'all' else 1)
+
+
+def plain_options(cfg: Config) -> dict[str, Any]:
     """Return the ``--cfg-options`` that train the plain student of a config."""
-    options: dict[str, None] = {'model.distill': None}
+    options: dict[str, Any] = {'model.distill': None}
     if pairs_images(cfg):
         options['train_dataloader.batch_sampler'] = None
+        options['train_dataloader.batch_size'] = plain_batch_size(cfg)
     return options
 
 

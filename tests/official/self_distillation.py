@@ -1,16 +1,68 @@
-"""Without a trained teacher: USKD, MCMI, DLB, CS-KD, Tf-KD, GPD and others."""
+"""Without a trained teacher: DLB, CS-KD, progressive and stochastic self-distillation, GPD."""
 
 from __future__ import annotations
 
-from official.cases import waiting
+import torch.nn.functional as F
+from mmengine.logging import MessageHub
+from support.labels import class_view
+from support.views import built
+from torch import Tensor
+
+from mmkd.methods import CSKD, DLB, ProgressiveSelfKD
+from official.cases import Case, official, waiting
 
 waiting('to be written', 'uskd_hard_labels', 'uskd_k100_cifar_weights', 'uskd_soft_labels')
 waiting('to be written', 'mcmi_cifar', 'mcmi_k40', 'mcmi_sharp_centroids')
 waiting('to be written', 'mcmi_centroids')
-waiting('to be written', 'progressive_target_epoch0', 'progressive_target_epoch120')
-waiting('to be written', 'progressive_loss_epoch120', 'progressive_loss_last_k100')
-waiting('to be written', 'dlb_tau3', 'dlb_tau3_k100')
-waiting('to be written', 'cskd_tau4', 'cskd_k100_w3')
 waiting('to be written', 'tfkd_reg_k100', 'tfkd_reg_alpha95', 'tfkd_reg_multiplier1')
 waiting('to be written', 'stochastic_self_kd')
 waiting('to be written', 'gpd_soft_ce', 'gpd_smoothed_ce')
+
+
+@official('dlb_*')
+def dlb(case: Case) -> dict[str, Tensor]:
+    """The cross-entropy is the student's own; an earlier step leaves the target."""
+    logits, previous, labels = case['student'], case['previous'], case['labels']
+    method = built(DLB('head', tau=case.params['tau']), [logits], [])
+    new, old = len(logits) - len(previous), len(previous)
+    method.compute([previous], [], class_view(labels[new:], range(old)))
+    view = class_view(labels, [*range(old, old + new), *range(old)])
+    consistency = case.params['alpha'] * method.compute([logits], [], view)['consistency']
+    return dict(ce=F.cross_entropy(logits, labels), consistency=consistency)
+
+
+@official('cskd_*')
+def cs_kd(case: Case) -> Tensor:
+    """The term beside the cross-entropy."""
+    method = built(CSKD('head', tau=case.params['tau']), [case['student']], [])
+    loss = method.compute([case['student']], [], class_view(case['labels']))['class_wise']
+    return case.params['weight'] * loss
+
+
+def progressive(case: Case, logits: Tensor) -> Tensor:
+    """The student's own cross-entropy and the method's term, an epoch after ``past``."""
+    method = ProgressiveSelfKD('head', len(logits), alpha=case.params['alpha_T'])
+    built(method, [logits], [])
+    view, epoch = class_view(case['labels']), case.params['epoch']
+    hub = MessageHub.get_current_instance()
+    hub.update_info('max_epochs', case.params['epochs'])
+    for number, seen in ((epoch - 1, case['past'].log()), (epoch, logits)):
+        if number >= 0:
+            hub.update_info('epoch', number)
+            loss = method.compute([seen], [], view)['progressive']
+    return F.cross_entropy(logits, case['labels']) + loss
+
+
+@official('progressive_loss_*')
+def progressive_loss(case: Case) -> Tensor:
+    """The published loss."""
+    return progressive(case, case['student'])
+
+
+@official('progressive_target_*')
+def progressive_target(case: Case) -> Tensor:
+    """The soft targets, from the gradient (softmax - target) / N of the published loss."""
+    logits = case['past'].cos().requires_grad_()
+    progressive(case, logits).backward()
+    assert logits.grad is not None
+    return logits.softmax(1) - len(logits) * logits.grad

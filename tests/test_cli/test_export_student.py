@@ -101,6 +101,7 @@ def test_plain_config_leaves_out_what_needs_mmkd():
             model=dict(type='mmkd.Distilled', student='ImageClassifier', distill=dict()),
             custom_imports=dict(imports=['mmkd'], allow_failed_imports=False),
             train_dataloader=dict(
+                batch_size=8,
                 sampler=dict(type='DefaultSampler'),
                 batch_sampler=dict(type='mmkd.PreviousBatchSampler'),
                 dataset=dict(type='mmkd.IndexedDataset', dataset=data),
@@ -110,7 +111,8 @@ def test_plain_config_leaves_out_what_needs_mmkd():
         )
     )
     plain = plain_config(cfg).to_dict()
-    assert plain['train_dataloader'] == dict(sampler=dict(type='DefaultSampler'), dataset=data)
+    loader = dict(batch_size=4, sampler=dict(type='DefaultSampler'), dataset=data)
+    assert plain['train_dataloader'] == loader
     assert plain['val_evaluator'] == [accuracy]
     assert plain['test_evaluator'] == [dict(type='mmkd.Calibration')]
     assert 'custom_imports' not in plain

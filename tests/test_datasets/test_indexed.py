@@ -98,6 +98,7 @@ def test_every_batch_comes_twice(drop_last):
         for batch, new in zip(found, expected):
             assert batch == new + before
             before = new
+    assert len(PreviousBatchSampler(sampler, 4)) == 4  # the smaller one stays by default
 
 
 @pytest.mark.parametrize('size', [3, 0, 2.0])
