@@ -37,15 +37,14 @@ def gaussian_radius(sizes: Tensor, min_overlap: float = 0.3) -> Tensor:
     as in mmdet.
     """
     total, area = sizes.sum(-1), sizes.prod(-1)
-    inside = 4 * min_overlap
     radii = []
-    for a, b, c in (
-        (1.0, -total, (1 - min_overlap) / (1 + min_overlap) * area),
-        (4.0, -2 * total, (1 - min_overlap) * area),
-        (inside, 2 * min_overlap * total, (min_overlap - 1) * area),
+    for a, b, c, sign in (
+        (1.0, -total, (1 - min_overlap) / (1 + min_overlap) * area, -1),
+        (4.0, -2 * total, (1 - min_overlap) * area, -1),
+        (4 * min_overlap, 2 * min_overlap * total, (min_overlap - 1) * area, 1),
     ):
         root = (b.square() - 4 * a * c).clamp(min=0).sqrt()
-        radii.append((-b + root if a == inside else -b - root) / (2 * a))
+        radii.append((-b + sign * root) / (2 * a))
     return torch.stack(radii).amin(0)
 
 

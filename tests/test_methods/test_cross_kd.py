@@ -194,6 +194,27 @@ def test_equals_loops(family, start, activated):
         assert float(value.detach()) == pytest.approx(weight * expected, rel=1e-6)
 
 
+@pytest.mark.parametrize('activated', [True, False])
+@pytest.mark.parametrize('family', PREFIXES)
+def test_gradient_equals_differences_of_loops(family, activated):
+    """Along a random direction of all of the student's maps."""
+    student, teacher = detector_of(family, 4), detector_of(family, 8, seed=1)
+    maps = [x.requires_grad_() for x in pyramid(4)], pyramid(8, seed=1)
+    method, *sides = wired(family, student, teacher, maps, activated=activated)
+    losses = method.compute(*sides, view_of(det_samples()))
+    gradients = torch.autograd.grad(sum(losses.values()), maps[0])
+    direction = pyramid(4, seed=2)
+    values = []
+    for step in (1e-6, -1e-6):
+        moved = [x.detach() + step * d for x, d in zip(maps[0], direction)]
+        with torch.no_grad():
+            pair = predictions(method, student, teacher, (moved, maps[1]), family, 1, activated)
+            terms = expected_losses(teacher.bbox_head, family, *pair, det_samples())
+        values.append(sum(w * term for w, term in zip(PUBLISHED[family], terms)))
+    slope = sum(float((g * d).sum()) for g, d in zip(gradients, direction))
+    assert slope == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5)
+
+
 def test_distances_in_strides():
     """FCOS with normalized distances, which the cross head may cut off at zero."""
     student, teacher = (detector_of('fcos', 8, seed=i, norm_on_bbox=True) for i in (0, 1))

@@ -36,7 +36,7 @@ LABELS = torch.tensor([[0, 1, 1, 1], [2, 0, 0, 0]])
 
 def test_radius_equals_mmdets():
     sizes = random(50, 2).abs() * 20 + 0.01
-    for min_overlap in (0.3, 0.7):
+    for min_overlap in (0.25, 0.3, 0.7, 1.0):
         expected = [mmdet_radius((float(h), float(w)), min_overlap) for w, h in sizes]
         torch.testing.assert_close(
             gaussian_radius(sizes, min_overlap),

@@ -19,6 +19,7 @@ from support.heads import (
     teachers_of,
     view_of,
 )
+from support.views import random
 from torch import nn
 
 from mmkd.methods import LD
@@ -167,6 +168,21 @@ def test_equals_loops(overlap, ignore_iof_thr):
     for name, value in losses.items():
         assert expected[name] > 0
         assert float(value.detach()) == pytest.approx(expected[name], rel=1e-6)
+
+
+def test_gradient_equals_differences_of_loops():
+    student, teacher = detector_of('gfl'), detector_of('gfl', seed=1)
+    method, *sides = wired(student, teacher)
+    losses = method.compute(*sides, view_of(det_samples()))
+    weight = student.bbox_head.gfl_reg.weight
+    (gradient,) = torch.autograd.grad(sum(losses.values()), weight)
+    direction, values = random(*weight.shape, seed=3), []
+    for step in (1e-3, -2e-3):  # there, and as far to the other side; the head returns fp32
+        weight.data += step * direction
+        terms = expected_losses(student, teacher, det_samples())
+        values.append(terms['main'] + terms['valuable'])
+    slope = float((gradient * direction).sum())
+    assert slope == pytest.approx((values[0] - values[1]) / 2e-3, rel=1e-4)
 
 
 @pytest.mark.parametrize('overlap', ['iof', 'iou'])
