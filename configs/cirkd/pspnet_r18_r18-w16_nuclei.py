@@ -1,6 +1,6 @@
 # CIRKD and pixel KD. PSPNet R18 -> half-width R18 on the nuclei.
 _base_ = '../kd/pspnet-logits_r18_r18-w16_nuclei.py'
-# Queues of the size of the set; weights as published.
+# Queues of the size of the set; the authors' weights.
 model = dict(
     distill=dict(
         methods=dict(

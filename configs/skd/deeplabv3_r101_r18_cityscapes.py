@@ -1,6 +1,6 @@
 # SKD and pixel KD. DeepLabV3 R101 -> R18 on Cityscapes, 512x1024, 80k iterations.
 _base_ = '../_base_/pairs/deeplabv3-pixel_r101_r18_cityscapes.py'
-# 2x2 pooling and weight 10 as published.
+# CIRKD's form: windows of 2x2 locations, a gradient through the norm, weight 10.
 model = dict(
     distill=dict(
         methods=dict(
@@ -8,6 +8,8 @@ model = dict(
                 type='mmkd.SKD',
                 student='decode_head.bottleneck',
                 teacher='decode_head.bottleneck',
+                pool=2,
+                detach_norm=False,
                 weight=10.0,
             )
         )

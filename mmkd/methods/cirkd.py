@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_gather, get_rank
+from mmengine.dist import all_gather, get_comm_device, get_rank
 from torch import Tensor, nn
 
 from mmkd.functional import (
@@ -25,6 +25,7 @@ from mmkd.view import View
 
 # Keep the draws of this method apart from each other and from a mixer's in the same step.
 PICK, PIXELS, REGIONS = 101, 102, 103
+LARGE = 256  # locations a side, from which the batch term pools 4×4
 
 
 def cross_image_loss(student: Tensor, teacher: Tensor, tau: float = 0.1) -> Tensor:
@@ -130,9 +131,10 @@ class CIRKD(Method):
     (:func:`cross_image_loss`); ``L_pixel`` and ``L_region`` how it relates to locations and class
     regions of earlier images (:func:`memory_loss`), kept from the teacher in one queue of each kind
     for every class. For the memory, a small projection maps the student to the teacher's channels.
+    The batch term of maps from 256×256 locations on compares means of 4×4, as in the authors' code.
 
     Source: Yang et al., "Cross-Image Relational Knowledge Distillation for Semantic
-    Segmentation", CVPR 2022.
+    Segmentation", CVPR 2022; ``winycg/CIRKD@dab64db``.
 
     Args:
         student: Tap of one map (N, C_student, H, W), such as ``decode_head.bottleneck``.
@@ -155,7 +157,11 @@ class CIRKD(Method):
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: the locations that enter a class's queue are of that class, as in the paper; the
-    reference code picks positions regardless of the class. Queues are exact ring buffers.
+    authors' code picks positions regardless of the class. Queues are exact ring buffers; theirs
+    return to the first slot when a batch does not fit. Student maps of another size are
+    interpolated to the teacher's. In their code the student's map has passed the dropout in front
+    of the classifier; in mmseg that is the tap ``decode_head.dropout``. The projection has SyncBN
+    where the processes communicate over GPUs, else BatchNorm; theirs always has SyncBN.
     """
 
     tasks = ('seg',)
@@ -207,9 +213,11 @@ class CIRKD(Method):
             return
         classes = number_of_classes(self, self.num_classes, teachers)
         channels = teacher[0].shape[1]
+        # torch's SyncBN trains on a GPU only, where the processes communicate over one as well.
+        on_gpu = get_comm_device().type == 'cuda'
         self.project = nn.Sequential(
             nn.Conv2d(student[0].shape[1], channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
+            (nn.SyncBatchNorm if on_gpu else nn.BatchNorm2d)(channels),
             nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 1, bias=False),
         )
@@ -226,7 +234,9 @@ class CIRKD(Method):
             s, t = (F.avg_pool2d(x, self.pool, ceil_mode=True) for x in (s, t))
         losses = {}
         if self.lambdas['batch']:
-            losses['batch'] = cross_image_loss(s, t, self.tau)
+            side = 4 if min(s.shape[-2:]) >= LARGE else 1
+            pooled = [F.avg_pool2d(x, side, ceil_mode=True) for x in (s, t)]
+            losses['batch'] = cross_image_loss(pooled[0], pooled[1], self.tau)
         if self.has_memory:
             losses.update(self.memory_losses(self.project(s), t, view))
         return {name: value * self.lambdas[name] for name, value in losses.items()}

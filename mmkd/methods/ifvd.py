@@ -22,7 +22,7 @@ def class_similarity(
     """Cosine between every location and the prototype of its class.
 
     A prototype is the mean over the locations of a class in one image. An ignored location is its
-    own prototype, with cosine 1.
+    own prototype, with cosine 1, or 0 where it is a vector of zeros.
 
     Args:
         feature: Map (N, C, H, W).
@@ -40,10 +40,12 @@ def class_similarity(
     flat = labels.flatten(1)  # (N, H·W)
     index = flat.clamp(0, num_classes - 1)
     product = products.gather(2, index[..., None])[..., 0]
-    norms = [x.norm(dim=2).clamp(min=EPS) for x in (pixels, prototypes)]
-    cosine = product / (norms[0] * norms[1].gather(1, index))
+    norms = [x.norm(dim=2) for x in (pixels, prototypes)]
+    clamped = [norm.clamp(min=EPS) for norm in norms]
+    cosine = product / (clamped[0] * clamped[1].gather(1, index))
+    own = (norms[0] / clamped[0]).detach().square()  # exactly 1, below a norm of EPS less
     known = (flat == index) & (flat != ignore_index)
-    return torch.where(known, cosine, 1.0).unflatten(1, feature.shape[-2:])
+    return torch.where(known, cosine, own).unflatten(1, feature.shape[-2:])
 
 
 def variation_loss(
@@ -62,17 +64,19 @@ def variation_loss(
         labels: Class indices (N, H, W).
         num_classes: Number of classes K.
         ignore_index: Label of ignored locations. Defaults to 255.
-        mask_ignored: Leave ignored locations out of the mean, in which they otherwise count with a
-            difference of 0. Defaults to False.
+        mask_ignored: Leave ignored locations out of the mean. Otherwise they count, with a
+            difference of 0 (1 where one side alone is a vector of zeros). Defaults to False.
 
     Returns:
-        Scalar; 0 where the student equals the teacher, and where every location is ignored.
+        Scalar; 0 where the student equals the teacher. Ignored locations have no gradient.
     """
     known = labels, num_classes, ignore_index
     difference = class_similarity(student, *known) - class_similarity(teacher, *known)  # (N, H, W)
+    squared = difference.square()
+    if not mask_ignored:
+        return squared.mean()
     valid = one_hot_pixels(*known).sum(2).view_as(difference)
-    squared = difference.square() * valid  # exactly 0 at a location that is its own prototype
-    return squared.sum() / valid.sum().clamp(min=1) if mask_ignored else squared.mean()
+    return (squared * valid).sum() / valid.sum().clamp(min=1)
 
 
 @MODELS.register_module()
@@ -83,7 +87,8 @@ class IFVD(Method):
     the locations of class k in the image, on each side from its own map.
 
     Source: Wang et al., "Intra-class Feature Variation Distillation for Semantic Segmentation",
-    ECCV 2020, section 3.
+    ECCV 2020, section 3; ``YukangWang/IFVD@950a7a5`` (weight 200) and ``winycg/CIRKD@dab64db``
+    (weight 20), which compute the same.
 
     Args:
         student: Tap of maps (N, C_student, H, W), such as ``decode_head.bottleneck``.
@@ -91,12 +96,13 @@ class IFVD(Method):
         num_classes: Number of classes K. Defaults to None: that of the teacher's decode head.
         ignore_index: Label of ignored pixels. Defaults to 255.
         mask_ignored: Leave ignored pixels out of the mean. Defaults to False: they count with a
-            difference of 0, as in the reference.
+            difference of 0, as in both codes.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: the variation term alone; the paper's pixel term is
-    :class:`~mmkd.methods.logit_kd.LogitKD`, its adversarial term is left out. Student maps of
-    another size are interpolated to the teacher's.
+    Deviations: the variation term alone; the pixel term is
+    :class:`~mmkd.methods.logit_kd.LogitKD`, the adversarial term is left out. Student maps of
+    another size are interpolated to the teacher's. In both codes the student's map has passed the
+    dropout in front of the classifier; in mmseg that is the tap ``decode_head.dropout``.
     """
 
     tasks = ('seg',)

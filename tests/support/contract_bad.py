@@ -165,7 +165,7 @@ BAD: dict[str, Sequence[tuple[dict[str, Any], str]]] = {
         (dict(top_k=0), 'top_k'),
         (dict(dtype='bf16'), 'dtype'),
     ],
-    'SKD': [(dict(pool=0), 'pool')],
+    'SKD': [(dict(pool=v), 'pool') for v in (0, -0.5, 1.0, True)],
     'SnapshotSelfKD': [(dict(alpha=0), 'alpha'), (dict(teacher='head.fc'), 'teacher')],
     'StochasticSelfKD': [
         (dict(passes=1), 'passes'),

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mmengine.logging import MessageHub
 from support.views import built, labeled_view, random
 
-from mmkd.methods import CIRKD
+from mmkd.methods import CIRKD, cirkd
 from mmkd.methods.cirkd import PIXELS, REGIONS, cross_image_loss, memory_loss
 from mmkd.utils import step_generator
 
@@ -109,6 +109,25 @@ def test_one_pixel_and_pooling():
     pooled = [x.unflatten(2, (2, 2)).unflatten(4, (2, 2)).mean((3, 5)) for x in (student, teacher)]
     expected = float(cross_image_loss(*pooled))
     assert float(step(method)[0]['batch']) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_batch_term_of_large_maps_is_pooled(monkeypatch):
+    monkeypatch.setattr(cirkd, 'LARGE', 4)
+    teacher = random(4, 6, 4, 4, seed=1)
+    pooled = [x.mean((2, 3), keepdim=True) for x in (random(4, 3, 4, 4), teacher)]
+    losses = step(maker(tau=0.5))[0]
+    assert losses['batch'] == cross_image_loss(*pooled, 0.5) == 0  # one cell
+    monkeypatch.setattr(cirkd, 'LARGE', 5)
+    whole = step(maker(tau=0.5))[0]
+    assert whole['batch'] > 0 and whole['pixel'] == losses['pixel']
+
+
+@pytest.mark.parametrize(
+    ('device', 'kind'), [('cpu', torch.nn.BatchNorm2d), ('cuda', torch.nn.SyncBatchNorm)]
+)
+def test_the_projection_synchronizes_where_the_processes_use_gpus(monkeypatch, device, kind):
+    monkeypatch.setattr(cirkd, 'get_comm_device', lambda: torch.device(device))
+    assert type(maker().project[1]) is kind
 
 
 def test_terms_without_weight_own_nothing():

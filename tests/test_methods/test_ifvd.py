@@ -55,6 +55,20 @@ def test_similarity_of_ignored_cells_and_of_single_ones_is_one():
     torch.testing.assert_close(similarity, torch.ones(1, 1, 3, dtype=torch.double))
 
 
+def test_an_ignored_cell_of_zeros_on_one_side():
+    """Its cosine with itself is 0 there and 1 on the other side; masked, it does not count."""
+    student, teacher = random(1, 4, 1, 2).requires_grad_(), random(1, 4, 1, 2, seed=1)
+    zeros = torch.tensor([1.0, 0.0], dtype=torch.double)
+    labels = torch.tensor([[[0, 255]]])
+    loss = variation_loss(student * zeros, teacher, labels, CLASSES)
+    assert loss.item() == pytest.approx(1 / 2)
+    loss.backward()
+    assert not student.grad[..., 1].any()
+    masked = variation_loss(student * zeros, teacher, labels, CLASSES, mask_ignored=True)
+    assert masked.item() == pytest.approx(0, abs=1e-12)
+    assert variation_loss(student * zeros, teacher * zeros, labels, CLASSES) < 1e-12
+
+
 @pytest.mark.parametrize('mask_ignored', [False, True])
 def test_variation_loss_is_zero(mask_ignored):
     """For equal sides, for a single cell, and where everything is ignored; the gradients too."""
