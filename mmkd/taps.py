@@ -14,7 +14,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from mmkd.utils import ConfigError, config_key, did_you_mean, one_of
+from mmkd.utils import ConfigError, config_key, did_you_mean, one_of, run_heads
 
 # A tap as configs write it: a module path, a dict, or a list of either.
 TapConfig = str | Mapping[str, Any] | Sequence[Any]
@@ -156,7 +156,7 @@ class TapReader:
             model: The model, with the modules that were checked at build time.
             inputs: Batch (N, C, H, W).
             data_samples: N data samples.
-            run: Called with both instead of ``model(…, mode='tensor')``. Defaults to None.
+            run: Called with both instead of :func:`~mmkd.utils.run_heads`. Defaults to None.
             stop: End the pass after the last call of a tap; the output is None then. Defaults to
                 False.
 
@@ -165,7 +165,8 @@ class TapReader:
                 tensor was modified in place after it was read, or tokens do not form a square.
             RuntimeError: A tap was called more or less often than in the first pass.
         """
-        run = partial(model, mode='tensor') if run is None else run
+        auxiliary = any(tap.module.startswith('auxiliary_head') for tap in self.taps)
+        run = partial(run_heads, model, auxiliary=auxiliary) if run is None else run
         output = None
         with self._hooks(model, stop), suppress(DeepestTapReached):
             output = run(inputs, data_samples)

@@ -23,6 +23,7 @@ from mmkd.cli.common import distill_config, load_config, make_parser
 from mmkd.models.teacher import teacher_configs
 from mmkd.taps import flatten, probe_batch
 from mmkd.utils.errors import ConfigError, refuse
+from mmkd.utils.heads import run_heads
 from mmkd.utils.loading import build_plain
 from mmkd.utils.loading import load_config as load_teacher_config
 from mmkd.utils.student_config import plain_config
@@ -108,7 +109,7 @@ def run_modules(
             module.register_forward_hook(partial(record, path))
     inputs, samples = probe_batch(model, size)
     with refuse('--size', f'the {name} cannot run images of {size[0]}×{size[1]}', RuntimeError):
-        model(inputs, samples, mode='tensor')
+        run_heads(model, inputs, samples)
     return [
         (
             path,

@@ -1,4 +1,4 @@
-"""The model of a runner and the head that predicts classes."""
+"""The model of a runner, the head that predicts classes, and auxiliary heads."""
 
 from __future__ import annotations
 
@@ -33,3 +33,30 @@ def count_classes(model: Any) -> int | None:
     """Return the number of classes K of a model's head, or None."""
     found = find_head(model)
     return found[1].num_classes if found else None
+
+
+def run_heads(model: nn.Module, inputs: Any, data_samples: Any, auxiliary: bool = True) -> Any:
+    """Return ``model(…, mode='tensor')``.
+
+    Args:
+        model: The model.
+        inputs: Batch (N, C, H, W).
+        data_samples: N data samples.
+        auxiliary: Call the auxiliary heads of a segmenter as well, which mmseg calls for the loss
+            only. Defaults to True.
+    """
+    found: Any = getattr(model, 'auxiliary_head', None)
+    if found is None or not auxiliary:
+        return model(inputs, data_samples, mode='tensor')
+    heads = found if isinstance(found, nn.ModuleList) else [found]
+
+    def call(module: nn.Module, args: Any, features: Any) -> None:
+        for head in heads:
+            head(features)
+
+    last: Any = model.neck if getattr(model, 'with_neck', False) else model.backbone
+    handle = last.register_forward_hook(call)
+    try:
+        return model(inputs, data_samples, mode='tensor')
+    finally:
+        handle.remove()

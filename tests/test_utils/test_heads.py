@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from mmengine.registry import MODEL_WRAPPERS
-from support.tiny_models import TASKS, make_student
+from support.tiny_models import TASKS, make_student, model_config, random_model
 from torch import nn
 
+from mmkd.taps import Tap, TapReader, probe_batch
 from mmkd.utils import count_classes, find_head, unwrap
 
 
@@ -38,3 +40,24 @@ def test_unwrap():
 
     model = nn.Linear(1, 1)
     assert unwrap(model) is model and unwrap(Wrapper(model)) is model
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_auxiliary_heads_can_be_tapped_without_a_loss(several):
+    """In mmseg only the loss calls them; the backbone runs once."""
+    head = dict(type='FCNHead', in_channels=16, in_index=2, channels=4, num_classes=3)
+    head.update(num_convs=1, concat_input=False)
+    heads = [head, dict(head, in_channels=8, in_index=1)] if several else head
+    model = random_model('seg', dict(model_config('seg', 4), auxiliary_head=heads)).eval()
+    inputs, samples = probe_batch(model, (64, 64))
+    path = 'auxiliary_head.1.conv_seg' if several else 'auxiliary_head.conv_seg'
+    taps = {Tap(path): 'a', Tap('decode_head.conv_seg'): 'b', Tap('backbone.layer4'): 'c'}
+    reader = TapReader(model, taps)
+    output, found = reader.read(model, inputs, samples)
+    assert list(reader.calls.values()) == [1, 1, 1]
+    chosen = model.auxiliary_head[1] if several else model.auxiliary_head
+    expected = chosen(model.extract_feat(inputs)), model(inputs, samples, mode='tensor')
+    torch.testing.assert_close([kept[0] for kept in found.values()][:2], list(expected))
+    torch.testing.assert_close(output, expected[1])
+    again = reader.read(model, inputs, samples, stop=True)[1]
+    torch.testing.assert_close(again[Tap(path)], [expected[0]])
