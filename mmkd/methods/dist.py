@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from mmkd.functional import class_rows, resize_to
@@ -21,19 +20,17 @@ def pearson_distance(student: Tensor, teacher: Tensor, eps: float = 1e-8) -> Ten
     Args:
         student: Rows (R, D).
         teacher: Rows (R, D), without gradient.
-        eps: Rows count as uncorrelated, with distance 1 and without gradient, if the product of
-            their norms after centering is not above it. Defaults to 1e-8.
+        eps: Added to the product of the norms of two centered rows, as in the authors' code.
+            Defaults to 1e-8.
 
     Returns:
-        Scalar in [0, 2]; 0 where the student's rows are rising linear functions of the teacher's.
-
-    Deviations: the authors' code adds ``eps`` to the product. In a constant row, such as a class
-    that no image shows, the gradient would then be of the order of 1 / eps.
+        Scalar in [0, 2]; near 0 where the student's rows are rising linear functions of the
+        teacher's. A constant row has distance 1; its gradient is finite, but of the order of
+        ``1 / eps`` if the student's is the constant one.
     """
     x, y = (side - side.mean(1, keepdim=True) for side in (student, teacher))
     norms = x.norm(dim=1) * y.norm(dim=1)  # (R,)
-    correlation = (x * y).sum(1) / norms.clamp(min=eps)
-    return 1 - torch.where(norms > eps, correlation, 0.0).mean()
+    return 1 - ((x * y).sum(1) / (norms + eps)).mean()
 
 
 @MODELS.register_module()
@@ -48,7 +45,8 @@ class DIST(Method):
     The first term compares the classes within an image (``inter``), the second the images, or all
     pixels of the batch, within a class (``intra``).
 
-    Source: Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022, eq. 7-10.
+    Source: Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022, eq. 7-10,
+    and the authors' code, hunto/image_classification_sota@6f7a70a and hunto/DIST_KD@2418f18.
 
     Args:
         student: Tap of logits (N, K) or of class maps (N, K, H, W).
@@ -58,9 +56,9 @@ class DIST(Method):
         gamma: Weight γ of the intra-class term, positive if β is 0. Defaults to 1.0.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: the paper has no factor τ²; code bases for classification have it, and at τ = 1
-    there is no difference. On maps the student is resized to the teacher, and pixels with the
-    ignore label count. Each rank correlates its own batch.
+    Deviations: the factor τ² is that of the authors' code for classification; the paper and their
+    code for segmentation have none, which at τ = 1 is the same. On maps the student is resized to
+    the teacher, and pixels with the ignore label count. Each rank correlates its own batch.
     """
 
     tasks = ('cls', 'seg')

@@ -23,7 +23,7 @@ def soft_target_labels(target_probs: Tensor, values: Tensor, mean: Tensor) -> Te
     Args:
         target_probs: The student's probabilities (N, 2) of the targets.
         values: Values (N, 2) of the labels, 0 for no target.
-        mean: Mean of ``target_probs²`` over the images that have the target (2,).
+        mean: Means (2,) of ``target_probs²`` over the images.
 
     Returns:
         Soft labels (N, 2), 0 for no target.
@@ -64,11 +64,12 @@ class USKD(Method):
       over the non-target classes;
     - weak head: ``L_w = - mean Σ_k l_k log w_k``, ``l = 0.9 V + 0.1 / K``.
 
-    ``L = CE + α L_t + β L_n + μ L_w``; p and ẑ carry no gradient. A label of a mixed image has two
-    targets, its two largest entries.
+    ``L = CE + α L_t + β L_n + μ L_w``; p and ẑ carry no gradient. The images of a mixed batch have
+    two targets, the largest entries of their labels. If an image was mixed with its own class, the
+    second one is the first of all other classes; it has no soft label, but is no non-target class.
 
     Source: Yang et al., "From Knowledge Distillation to Self-Knowledge Distillation", ICCV 2023,
-    section 3.3, and the authors' code.
+    section 3.3, and the authors' code, yzd-v/cls_KD@1e5d48f.
 
     Args:
         student: ``dict(logits=…, feature=…)``: taps of the logits (N, K) and of a map
@@ -83,10 +84,9 @@ class USKD(Method):
             to False.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: the authors' code takes two classes of every soft label, the second an arbitrary one
-    where an image was mixed with its own class. Here such an image has one target, and a class
-    without a label is no target. The defaults are published for ImageNet; on CIFAR-100 α, β and μ
-    are all 0.1.
+    Deviations: of equal entries of a label the first counts as the larger one; the authors' code
+    leaves their order to ``torch.sort``. ``rank_from='prob'`` and ``sync_mean`` are ours. The
+    defaults are published for ImageNet; on CIFAR-100 α, β and μ are all 0.1.
     """
 
     tasks = ('cls',)
@@ -121,14 +121,16 @@ class USKD(Method):
         (logits,), (feature,) = student['logits'], student['feature']
         classes = logits.shape[1]
         labels = class_labels(view.data_samples, classes, logits)  # (N, K)
-        values, targets = labels.topk(2, dim=1)  # (N, 2)
-        is_target = torch.zeros_like(labels, dtype=torch.bool).scatter_(1, targets, values > 0)
+        values, targets = (x[:, :2] for x in labels.sort(dim=1, descending=True, stable=True))
+        mixed = 'gt_score' in view.data_samples[0]
+        known = torch.ones_like(targets, dtype=torch.bool) if mixed else values > 0  # (N, 2)
+        is_target = torch.zeros_like(labels, dtype=torch.bool).scatter_(1, targets, known)
         log_probs = F.log_softmax(logits, dim=1)
 
         target_log_probs = log_probs.gather(1, targets)  # (N, 2)
         with torch.no_grad():
             target_probs = target_log_probs.exp()
-            mean = self._mean(target_probs.square(), values > 0)
+            mean = self._mean(target_probs.square())
             soft_targets = soft_target_labels(target_probs, values, mean)
         target_loss = -(soft_targets * target_log_probs).sum(1).mean()
 
@@ -147,9 +149,9 @@ class USKD(Method):
             weak=self.mu * weak_loss,
         )
 
-    def _mean(self, squares: Tensor, known: Tensor) -> Tensor:
-        """Return the mean (2,) of every column of (N, 2) over the images that have the target."""
-        sums = torch.stack([(squares * known).sum(0), known.sum(0).to(squares)])  # (2, 2)
+    def _mean(self, squares: Tensor) -> Tensor:
+        """Return the mean (2,) of every column of (N, 2)."""
+        sums = torch.stack([squares.sum(0), torch.ones_like(squares).sum(0)])  # (2, 2)
         if self.sync_mean:
             all_reduce(sums)
-        return sums[0] / sums[1].clamp(min=1)
+        return sums[0] / sums[1]

@@ -37,11 +37,11 @@ def dkd(student: Rows, teacher: Rows, targets: Sequence[int], tau: float) -> tup
 
 
 def pearson(u: Sequence[float], v: Sequence[float]) -> float:
-    """Return the correlation of two lists."""
+    """Return the correlation of two lists, 1e-8 added to what it is divided by."""
     mean_u, mean_v = sum(u) / len(u), sum(v) / len(v)
     covariance = sum((a - mean_u) * (b - mean_v) for a, b in zip(u, v, strict=True))
     variances = [sum((a - m) ** 2 for a in w) for w, m in ((u, mean_u), (v, mean_v))]
-    return covariance / math.sqrt(variances[0] * variances[1])
+    return covariance / (math.sqrt(variances[0] * variances[1]) + 1e-8)
 
 
 def dist(student: Rows, probs: Rows, tau: float) -> tuple[float, float]:

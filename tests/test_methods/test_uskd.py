@@ -22,23 +22,23 @@ def softmax(row: list[float]) -> list[float]:
     return [e / sum(exponents) for e in exponents]
 
 
-def naive(logits, weak_logits, labels, rank_from) -> dict[str, float]:
-    """From the formulas; a label with several entries has its two largest as targets."""
+def naive(logits, weak_logits, labels, rank_from, targets_each) -> dict[str, float]:
+    """From the formulas; the largest entries of a label are its targets, even where they are 0."""
     count, classes = len(logits), len(logits[0])
     probs = [softmax(row) for row in logits]
     weak = [softmax(row) for row in weak_logits]
     targets = []
     for row in labels:
         ordered = sorted(range(classes), key=lambda k, row=row: -row[k])
-        targets.append([k for k in ordered[:2] if row[k] > 0])
+        targets.append(ordered[:targets_each])
     means = []
-    for place in (0, 1):
-        squares = [probs[i][t[place]] ** 2 for i, t in enumerate(targets) if len(t) > place]
-        means.append(sum(squares) / len(squares) if squares else 0.0)
+    for place in range(targets_each):
+        squares = [probs[i][t[place]] ** 2 for i, t in enumerate(targets)]
+        means.append(sum(squares) / count)
     result = dict(target=0.0, non_target=0.0, weak=0.0)
     for i in range(count):
         for place, k in enumerate(targets[i]):
-            soft = probs[i][k] ** 2 + labels[i][k] - means[place]
+            soft = probs[i][k] ** 2 + labels[i][k] - means[place] if labels[i][k] else 0.0
             result['target'] -= soft * math.log(probs[i][k]) / count
         for k in range(classes):
             wanted = 0.9 * labels[i][k] + 0.1 / classes
@@ -85,7 +85,7 @@ def test_equals_loops(classes, soft, rank_from):
     losses = method.compute(student, [], view)
     pooled = student['feature'][0].mean((2, 3))
     weak = [method.head(row).tolist() for row in pooled]
-    expected = naive(student['logits'][0].tolist(), weak, labels.tolist(), rank_from)
+    expected = naive(student['logits'][0].tolist(), weak, labels.tolist(), rank_from, 1 + soft)
     for name, weight in dict(target=0.5, non_target=2.0, weak=0.1).items():
         assert float(losses[name]) == pytest.approx(weight * expected[name], rel=1e-9, abs=1e-12)
     sum(losses.values()).backward()
