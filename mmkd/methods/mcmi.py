@@ -15,7 +15,7 @@ from mmkd.methods.base import Method, all_taps, gather
 from mmkd.methods.classification import check_logits, class_labels
 from mmkd.registry import MODELS
 from mmkd.taps import TapReader
-from mmkd.utils import ConfigError, isolated_rng, log_warning, one_of
+from mmkd.utils import ConfigError, isolated_rng, log_warning, one_of, probability
 from mmkd.view import View
 
 
@@ -35,7 +35,7 @@ def class_sums(probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def conditional_mutual_information(
-    logits: Tensor, centroids: Tensor, labels: Tensor, eps: float = 1e-6
+    logits: Tensor, centroids: Tensor, labels: Tensor, eps: float = 0.0
 ) -> Tensor:
     """Empirical I(X; Ŷ | Y), the divergence of the outputs of a class from their centroid.
 
@@ -47,18 +47,20 @@ def conditional_mutual_information(
         centroids: Mean distributions (K, K), a row for each class, without gradient. A row of zeros
             is a missing centroid, and the images of its class do not count.
         labels: Label distributions (N, K).
-        eps: Least probability of a centroid. Defaults to 1e-6.
+        eps: Least probability of a centroid. Defaults to 0.
 
     Returns:
         Scalar in nats; 0 where every output is its centroid, and at most ``-log(eps)``.
 
     Deviations: soft labels are ours; the sum over classes is the same information of a label that
-    is drawn from them.
+    is drawn from them. A probability of 0 counts as the smallest normal number of the type, 1e-38
+    in fp32; the authors' code gives infinity there.
     """
     log_probs = F.log_softmax(logits, dim=1)
     labels = labels * centroids.any(1)
     # Σ_c y_ic (log p_ik - log q_ck), with the sum over classes first.
-    distances = labels.sum(1, keepdim=True) * log_probs - labels @ centroids.clamp(min=eps).log()
+    least = max(eps, torch.finfo(centroids.dtype).tiny)
+    distances = labels.sum(1, keepdim=True) * log_probs - labels @ centroids.clamp(min=least).log()
     return (log_probs.exp() * distances).sum(1).mean()
 
 
@@ -76,7 +78,8 @@ class MCMI(Method):
     change. A resumed run has the centroids.
 
     Source: Ye et al., "Bayes Conditional Distribution Estimation for Knowledge Distillation Based
-    on Conditional Mutual Information", ICLR 2024, and the authors' code.
+    on Conditional Mutual Information", ICLR 2024, and the authors' code,
+    iclr2024mcmi/ICLRMCMI@d12f354.
 
     Args:
         student: Tap of logits (N, K) of the model that is trained, such as ``head.fc``.
@@ -85,20 +88,31 @@ class MCMI(Method):
             :class:`~mmkd.engine.hooks.metric_watch_hook.MetricWatchHook`. Defaults to 0.15.
         refresh: ``'never'``, or ``'epoch'`` to estimate the centroids anew before every epoch.
             Defaults to ``'never'``.
+        eps: Least probability of a centroid, which bounds CMI by ``-log(eps)``. Defaults to 0, no
+            bound, as in the authors' code.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: ``refresh='epoch'`` and soft labels (of mmpretrain's own batch augmentations) are
-    ours. The running average of centroids, unused in the authors' code, is left out.
+    Deviations: ``refresh='epoch'``, ``eps`` and soft labels (of mmpretrain's own batch
+    augmentations) are ours. The authors' pass over the data updates the statistics of BatchNorm.
+    The images of a class without a centroid do not count, and a probability of 0 in a centroid
+    counts as 1e-38; the authors' code gives NaN and infinity there. The running average of
+    centroids, unused in the authors' code, is left out.
     """
 
     tasks = ('cls',)
     mixers = 'none'
 
     def __init__(
-        self, student: Any, weight: Any = 0.15, refresh: str = 'never', **kwargs: Any
+        self,
+        student: Any,
+        weight: Any = 0.15,
+        refresh: str = 'never',
+        eps: float = 0.0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(student, weight=weight, **kwargs)
         self.refresh = one_of(('never', 'epoch'), refresh=refresh)
+        self.eps = probability(eps=eps)
         self._ready = False  # whether there are centroids
 
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
@@ -165,5 +179,7 @@ class MCMI(Method):
                 'MCMI needs class centroids, which mmkd.DistillHook estimates before an epoch; add '
                 'the hook',
             )
-        information = conditional_mutual_information(logits, self.centroids.to(logits), labels)
+        information = conditional_mutual_information(
+            logits, self.centroids.to(logits), labels, self.eps
+        )
         return dict(cmi=-information)

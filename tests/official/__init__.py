@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from official import dense, heads, logits, segmentation, self_distillation  # noqa: F401
+from official import (  # noqa: F401
+    dense,
+    heads,
+    logits,
+    segmentation,
+    self_distillation,
+    teacher_free,
+)
 from official.cases import RUNNERS, WAITING, Case, compare, names
 
 __all__ = ['RUNNERS', 'WAITING', 'Case', 'compare', 'names']

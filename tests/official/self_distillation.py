@@ -11,10 +11,6 @@ from torch import Tensor
 from mmkd.methods import CSKD, DLB, ProgressiveSelfKD
 from official.cases import Case, official, waiting
 
-waiting('to be written', 'uskd_hard_labels', 'uskd_k100_cifar_weights', 'uskd_soft_labels')
-waiting('to be written', 'mcmi_cifar', 'mcmi_k40', 'mcmi_sharp_centroids')
-waiting('to be written', 'mcmi_centroids')
-waiting('to be written', 'tfkd_reg_k100', 'tfkd_reg_alpha95', 'tfkd_reg_multiplier1')
 waiting('to be written', 'stochastic_self_kd')
 waiting('to be written', 'gpd_soft_ce', 'gpd_smoothed_ce')
 

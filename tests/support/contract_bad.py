@@ -122,7 +122,11 @@ BAD: dict[str, Sequence[tuple[dict[str, Any], str]]] = {
         (dict(overlap='diou'), 'overlap'),
     ],
     'LogitKD': [(dict(tau=0), 'tau'), (dict(activation='tanh'), 'activation')],
-    'MCMI': [(dict(refresh='always'), 'refresh'), (dict(student='backbone'), 'student')],
+    'MCMI': [
+        (dict(refresh='always'), 'refresh'),
+        (dict(student='backbone'), 'student'),
+        (dict(eps=-0.1), 'eps'),
+    ],
     'MGD': [
         (dict(mask='cells'), 'mask'),
         (dict(mask_ratio=1.0), 'mask_ratio'),
@@ -179,6 +183,7 @@ BAD: dict[str, Sequence[tuple[dict[str, Any], str]]] = {
         (dict(student='backbone'), 'student'),
         (dict(alpha=0.0), 'alpha'),
         (dict(correct_prob=1.5), 'correct_prob'),
+        (dict(multiplier=0.0), 'multiplier'),
     ],
     'USKD': [
         (dict(student='head.fc'), 'student'),

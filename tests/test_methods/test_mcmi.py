@@ -64,16 +64,18 @@ def warnings_of(monkeypatch):
 # The loss -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize('eps', [0.0, 0.2])
 @pytest.mark.parametrize('soft', [False, True])
-def test_loss_is_the_information_with_a_minus(soft):
+def test_loss_is_the_information_with_a_minus(soft, eps):
     logits = random(4, 3).requires_grad_()
-    method = built(MCMI(student='head.fc'), [logits], [])
+    method = built(MCMI(student='head.fc', eps=eps), [logits], [])
     method.centroids.copy_(random(3, 3, seed=1).softmax(1))
+    assert (method.centroids < 0.2).any()
     method.counts.fill_(2)
     labels = random(4, 3, seed=2).softmax(1) if soft else torch.eye(3).double()[[0, 2, 1, 2]]
     view = class_view(labels if soft else [0, 2, 1, 2])
     (loss,) = method.compute([logits], [], view).values()
-    expected = conditional_mutual_information(logits, method.centroids, labels)
+    expected = conditional_mutual_information(logits, method.centroids, labels, eps)
     torch.testing.assert_close(loss, -expected)
     loss.backward()
     assert logits.grad.any() and not method.centroids.requires_grad
@@ -177,6 +179,8 @@ def test_an_untrained_model_is_noticed(warnings_of):
 def test_refusals():
     with pytest.raises(ConfigError, match=r'methods\.mcmi\.refresh'):
         model_of(refresh='always')
+    with pytest.raises(ConfigError, match=r'methods\.mcmi\.eps: must be between 0 and 1'):
+        model_of(eps=-1e-6)
     with pytest.raises(ConfigError, match=r'model\.distill\.mixer.*mcmi'):
         make_student('cls', mixer=dict(type='mmkd.MixUp'), methods=dict(mcmi=mcmi()))
     with pytest.raises(ConfigError, match=r'methods\.mcmi\.student.*logits'):

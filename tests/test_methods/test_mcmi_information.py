@@ -97,14 +97,32 @@ def test_gradient(kind):
     )
 
 
-def test_a_centroid_without_a_class_gives_a_finite_value():
+@pytest.mark.parametrize('eps', [0.0, 1e-6, 0.01])
+def test_a_centroid_without_a_class_gives_a_finite_value(eps):
     """A probability of 0 in a centroid counts as ε, so the information has a bound."""
     centroids = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     logits = torch.tensor([[-200.0, 200.0]], requires_grad=True)
-    value = conditional_mutual_information(logits, centroids, torch.tensor([[1.0, 0.0]]))
+    value = conditional_mutual_information(logits, centroids, torch.tensor([[1.0, 0.0]]), eps)
     value.backward()
-    assert float(value) == pytest.approx(-math.log(1e-6), rel=1e-4)
+    least = eps or torch.finfo(torch.float32).tiny
+    assert float(value) == pytest.approx(-math.log(least), rel=1e-4)
     assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('eps', [0.0, 1e-3])
+@pytest.mark.parametrize('size', SIZES)
+def test_centroids_are_cut_at_eps_alone(size, eps):
+    images, classes = size
+    logits, labels = random(images, classes), labels_of('hard', images, classes)
+    centroids = (30 * random(classes, classes, seed=1)).softmax(1)
+    assert (centroids < 1e-6).any()
+    value = conditional_mutual_information(logits, centroids, labels, eps)
+    cut = [[max(q, eps) for q in row] for row in centroids.tolist()]
+    expected = 0.0
+    for row, label in zip(logits.tolist(), labels.argmax(1).tolist()):
+        probs = naive.softmax(row)
+        expected += sum(p * math.log(p / q) for p, q in zip(probs, cut[label])) / images
+    assert float(value) == pytest.approx(expected, rel=1e-9)
 
 
 def test_images_of_a_class_without_a_centroid_count_nothing():

@@ -21,14 +21,16 @@ def kl(p: list[float], q: list[float]) -> float:
     return sum(a * math.log(a / b) for a, b in zip(p, q))
 
 
+@pytest.mark.parametrize('multiplier', [None, 7.0])
 @pytest.mark.parametrize('classes', [2, 5])
 @pytest.mark.parametrize('soft', [False, True])
-def test_tf_kd_equals_loops(classes, soft):
+def test_tf_kd_equals_loops(classes, soft, multiplier):
     logits = random(3, classes).requires_grad_()
     labels = (
         random(3, classes, seed=1).softmax(1) if soft else torch.eye(classes).double()[[1, 0, 1]]
     )
-    method = built(TeacherFreeKD('head', alpha=0.3, tau=20.0, correct_prob=0.9), [logits], [])
+    method = TeacherFreeKD('head', alpha=0.3, tau=20.0, correct_prob=0.9, multiplier=multiplier)
+    method = built(method, [logits], [])
     loss = method.compute([logits], [], class_view(labels if soft else labels.argmax(1)))['tf']
     expected = 0.0
     for row, label in zip(logits.detach(), labels):
@@ -38,7 +40,8 @@ def test_tf_kd_equals_loops(classes, soft):
             for k in range(classes)
         ]
         own = -sum(float(v) * math.log(p) for v, p in zip(label, probs))
-        expected += 0.3 * (kl(softmax(designed, 20.0), probs) - own) / 3
+        mean = kl(softmax(designed, 20.0), probs) / classes
+        expected += 0.3 * ((multiplier or classes) * mean - own) / 3
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-9)
     loss.backward()
     assert logits.grad.any()
