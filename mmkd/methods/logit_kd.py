@@ -71,8 +71,11 @@ class LogitKD(Method):
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: on maps the student is resized to the teacher. Pixels with the ignore label count.
-    At a location with several sources (MixUp, patches smaller than a stride) the logits of a dense
-    head are averaged, not its probabilities.
+    ``winycg/CIRKD@dab64db`` has the same pixel term. With a batch of N images, that of
+    ``irfanICMLL/structure_knowledge_distillation@ce208e1`` is N times as large, plus the teacher's
+    entropy, a constant; that of ``YukangWang/IFVD@950a7a5`` is 1/K of it: ``weight`` expresses
+    both. At a location with several sources (MixUp, patches smaller than a stride) the logits of a
+    dense head are averaged, not its probabilities.
     """
 
     simulate = False
