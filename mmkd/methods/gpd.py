@@ -18,7 +18,7 @@ from mmkd.methods.classification import check_logits
 from mmkd.methods.plugins import build_part, part_losses
 from mmkd.registry import MODELS
 from mmkd.taps import TapReader, as_fp32, flatten, probe_batch
-from mmkd.utils import ConfigError, config_key, integer, positive
+from mmkd.utils import ConfigError, config_key, integer, positive, probability
 from mmkd.view import View
 
 PROBE = (64, 64)
@@ -44,6 +44,14 @@ def widen(weight: Tensor, rows: Tensor | None = None, columns: Tensor | None = N
     if rows is not None:
         weight = torch.cat([weight, rows])
     return weight
+
+
+def smoothed_cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.1) -> Tensor:
+    """Cross-entropy of logits (N, K) with targets (N, K), a share s of each spread evenly.
+
+    ``(1 - s) CE(target, z) + s / K Σ_k -log p_k``, mean over the images; s is ``smoothing``.
+    """
+    return soft_cross_entropy(logits, (1 - smoothing) * target + smoothing / logits.shape[1])
 
 
 class Growth(nn.Module):
@@ -191,7 +199,7 @@ class GPD(Method):
     are the student's own (the same parameters), and the rest belongs to the method. With the
     student's logits z_s and the dynamic teacher's z_d,
 
-    ``L = L_task(z_s) + w · [L_task(z_d) + λ CE(softmax(z_d), z_s)]``
+    ``L = L_task(z_s) + w · [L_task(z_d) + λ CE(t, z_s)]``, ``t = (1 - s) softmax(z_d) + s / K``
 
     where w is the method's weight and the student's own loss the first term. The target carries no
     gradient; the task loss of the dynamic teacher trains the shared parameters as well. With
@@ -200,21 +208,26 @@ class GPD(Method):
     A step costs about 1 + ``ratio``² plain ones. Checkpoints hold the plain student.
 
     Source: Guo et al., "Gap Preserving Distillation by Building Bidirectional Mappings with A
-    Dynamic Teacher", ICLR 2025, and the authors' code.
+    Dynamic Teacher", ICLR 2025. Code: guoyongcs/GPD@e9184b1.
 
     Args:
         student: Tap of the logits (N, K), such as ``head.fc``.
         ratio: How many times as wide the dynamic teacher is. Defaults to 2.
         kd_weight: λ. Defaults to 3.0, as in all published commands.
+        smoothing: s; 0 is the plain cross-entropy (``ce`` of the authors' code). Defaults to 0.1,
+            as in all published commands (``sce``).
         static: Config of a method on the logits, such as ``dict(type='mmkd.LogitKD', …)``, by which
             student and dynamic teacher learn from the configured teacher. Defaults to None.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: this is the smallest form. The dynamic teacher is wider, but its convolutions have
     no parallel branches that are merged in the end. The added inputs start with weight 0; the
-    authors expand the student's weights. BatchNorm shares scale and shift with the student but not
-    the statistics; each process has its own. Only networks of plain convolutions, BatchNorm and one
-    linear layer, such as ResNets, are supported.
+    authors expand the student's weights. They store the wide weights and multiply the student's
+    slice of a convolution or linear layer by ``ratio``; here the slice is the student's weight
+    itself. In front of BatchNorm the factor cancels in both networks, but with SGD it makes a step
+    of the shared weights ``ratio``² times as long as here at the same learning rate. BatchNorm
+    shares scale and shift with the student but not the statistics; each process has its own. Only
+    networks of plain convolutions, BatchNorm and one linear layer, such as ResNets, are supported.
     """
 
     tasks = ('cls',)
@@ -225,6 +238,7 @@ class GPD(Method):
         student: Any,
         ratio: int = 2,
         kd_weight: float = 3.0,
+        smoothing: float = 0.1,
         static: Mapping[str, Any] | None = None,
         weight: Any = 1.0,
         warmup_iters: int | None = None,
@@ -232,6 +246,7 @@ class GPD(Method):
         super().__init__(dict(logits=student), weight=weight, warmup_iters=warmup_iters)
         self.ratio = integer(2, ratio=ratio)
         self.kd_weight = positive(kd_weight=kd_weight)
+        self.smoothing = probability(smoothing=smoothing)
         self.static: Method | None = None
         # Task loss and tensors of the dynamic teacher in this step.
         self._outputs: tuple[Tensor, Any]
@@ -276,8 +291,8 @@ class GPD(Method):
         loss, wide = self._outputs
         del self._outputs  # its graph belongs to this step
         target = wide['logits'][0].detach().softmax(1)
-        kd = self.kd_weight * soft_cross_entropy(student['logits'][0], target)
-        losses = dict(wide=loss, kd=kd)
+        kd = smoothed_cross_entropy(student['logits'][0], target, self.smoothing)
+        losses = dict(wide=loss, kd=self.kd_weight * kd)
         if self.static is not None:
             for side, tensors in (('static', student), ('wide_static', wide)):
                 losses.update(part_losses(self.static, side, tensors['static'], teacher, view))

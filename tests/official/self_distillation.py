@@ -9,10 +9,10 @@ from support.views import built
 from torch import Tensor
 
 from mmkd.methods import CSKD, DLB, ProgressiveSelfKD
+from mmkd.methods.gpd import smoothed_cross_entropy
 from official.cases import Case, official, waiting
 
 waiting('to be written', 'stochastic_self_kd')
-waiting('to be written', 'gpd_soft_ce', 'gpd_smoothed_ce')
 
 
 @official('dlb_*')
@@ -62,3 +62,10 @@ def progressive_target(case: Case) -> Tensor:
     progressive(case, logits).backward()
     assert logits.grad is not None
     return logits.softmax(1) - len(logits) * logits.grad
+
+
+@official('gpd_*')
+def gpd(case: Case) -> Tensor:
+    """The term by which the student learns from the dynamic teacher; smoothed as published."""
+    smoothing = case.params.get('label_smoothing', 0.0)
+    return smoothed_cross_entropy(case['student'], case['teacher'].softmax(1), smoothing)

@@ -98,6 +98,7 @@ BAD: dict[str, Sequence[tuple[dict[str, Any], str]]] = {
         (dict(ratio=1), 'ratio'),
         (dict(ratio=1.5), 'ratio'),
         (dict(kd_weight=0), 'kd_weight'),
+        (dict(smoothing=1.1), 'smoothing'),
         (dict(static=dict(type='mmkd.CSKD', student='head.fc')), 'static'),
         (dict(static=dict(LOGITS['cls'], weight=dict(value=1.0, end=5))), 'static.weight'),
         (dict(static=MIMIC['cls']), 'static'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from functools import partial
 
 import pytest
@@ -15,10 +16,11 @@ from support.tiny_models import (
     random_model,
     teacher_config,
 )
+from support.views import random
 from torch import nn
 
-from mmkd.functional import kl_divergence, soft_cross_entropy
-from mmkd.methods.gpd import DynamicTeacher, widen
+from mmkd.functional import kl_divergence
+from mmkd.methods.gpd import DynamicTeacher, smoothed_cross_entropy, widen
 from mmkd.models import distilled
 from mmkd.utils import ConfigError
 
@@ -51,7 +53,7 @@ def test_the_first_step_is_that_of_two_students():
     losses = model(inputs, samples, mode='loss')
     torch.testing.assert_close(losses['loss'], expected)
     torch.testing.assert_close(losses['distill.gpd.loss_wide'], expected)
-    kd = 2.0 * soft_cross_entropy(logits, logits.softmax(1))
+    kd = 2.0 * smoothed_cross_entropy(logits, logits.softmax(1))
     torch.testing.assert_close(losses['distill.gpd.loss_kd'], kd)
 
 
@@ -70,6 +72,26 @@ def test_the_target_carries_no_gradient_and_the_wide_loss_trains_the_student():
     torch.testing.assert_close(shared, plain)  # one network, in the beginning
     sum(v for k, v in losses.items() if 'loss' in k).backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize('smoothing', [0.0, 0.1, 1.0])
+def test_smoothing_equals_loops(smoothing):
+    logits, target = random(3, 4), random(3, 4, seed=1).softmax(1)
+    expected = 0.0
+    for z, t in zip(logits.tolist(), target.tolist()):
+        total = math.log(sum(math.exp(x) for x in z))
+        for x, share in zip(z, t):
+            expected += ((1 - smoothing) * share + smoothing / 4) * (total - x) / 3
+    assert float(smoothed_cross_entropy(logits, target, smoothing)) == pytest.approx(expected)
+
+
+def test_smoothing_is_a_key():
+    model = student_of(smoothing=0.0)
+    inputs, samples = preprocessed(model, 'cls', num=3)
+    logits = plain_twin(model)(inputs, mode='tensor')
+    expected = 3.0 * smoothed_cross_entropy(logits, logits.softmax(1), 0.0)
+    losses = model(inputs, samples, mode='loss')
+    torch.testing.assert_close(losses['distill.gpd.loss_kd'], expected)
 
 
 def train(model: nn.Module, steps: int, start: int = 0, optimizer=None) -> list[float]:
