@@ -11,6 +11,7 @@ model = dict(
                 student='decode_head.conv_seg',
                 teacher='decode_head.conv_seg',
                 tokens='work_dirs/masks/deeplabv3_r101_cityscapes/iter_10000.pth',
+                eps=1e-5,
                 weight=0.5,
             )
         )

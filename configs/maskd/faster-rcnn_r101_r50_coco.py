@@ -12,6 +12,7 @@ model = dict(
                 levels=(0, 1, 2, 3, 4),
                 tokens='work_dirs/masks/faster-rcnn_r101_coco/iter_2000.pth',
                 custom_mask_warmup=7330,
+                adapter='conv',
                 weight=1.0,
             )
         )

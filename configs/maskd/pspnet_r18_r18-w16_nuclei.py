@@ -10,6 +10,7 @@ model = dict(
                 student='decode_head.bottleneck',
                 teacher='decode_head.bottleneck',
                 tokens='work_dirs/masks/pspnet_r18_nuclei/iter_200.pth',
+                eps=1e-5,
                 weight=0.5,
             )
         )

@@ -13,6 +13,7 @@ model = dict(
                 levels=(0, 1, 2, 3, 4),
                 tokens='work_dirs/masks/retinanet_r101_coco/iter_2000.pth',
                 custom_mask_warmup=7000,
+                adapter='conv',
                 weight=7.0,
             )
         ),

@@ -9,7 +9,7 @@ model = dict(
                 type='mmkd.MGD',
                 student='neck',
                 teacher='neck',
-                levels=(0, 1, 2, 3, 4),
+                levels=(0, 1, 2, 3),
                 mask_ratio=0.45,
                 weight=5e-7,
             )

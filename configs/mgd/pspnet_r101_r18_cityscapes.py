@@ -12,7 +12,15 @@ model = dict(
                 levels=(3,),
                 mask_ratio=0.75,
                 weight=2e-5,
-            )
+            ),
+            # The authors' second loss, on the class maps.
+            cwd=dict(
+                type='mmkd.CWD',
+                student='decode_head.conv_seg',
+                teacher='decode_head.conv_seg',
+                tau=4.0,
+                weight=3.0,
+            ),
         )
     )
 )

@@ -1,12 +1,13 @@
-# PKD. RetinaNet X101-64x4d -> R50 on COCO: 24 epochs, a teacher of 36 multi-scale ones.
+# PKD. RetinaNet X101-64x4d (12 epochs) -> R50 (24 epochs) on COCO.
 _base_ = '../_base_/pairs/retinanet_x101_r50_coco.py'
-# Weight 6 as in mmrazor; all levels of a five-level head.
+# mmrazor's recipe: its teacher, levels and weight.
 model = dict(
     distill=dict(
+        teacher=dict(config='mmdet::retinanet/retinanet_x101-64x4d_fpn_1x_coco.py'),
         methods=dict(
             pkd=dict(
-                type='mmkd.PKD', student='neck', teacher='neck', levels=(0, 1, 2, 3, 4), weight=6.0
+                type='mmkd.PKD', student='neck', teacher='neck', levels=(0, 1, 2, 3), weight=10.0
             )
-        )
+        ),
     )
 )

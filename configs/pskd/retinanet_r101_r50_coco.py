@@ -8,7 +8,7 @@ model = dict(
         methods=dict(
             pskd=dict(
                 type='mmkd.PatchMixSimulationKD',
-                # Standardized maps and weight 6 as in PKD.
+                # Standardized maps. Levels 0-4 and weight 6 are those of CrossKD with PKD.
                 feature=dict(
                     student='neck',
                     teacher='neck',

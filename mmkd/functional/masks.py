@@ -19,7 +19,8 @@ def masked_loss(
     locations take E = the mean over the channels of ``(F_s - F_t)²``, masks of channels the mean
     over the map.
 
-    Source: MasKD, Huang et al., ICLR 2023 (official code); ACAM-KD, Lan & Tian, ICCV 2025.
+    Source: MasKD, Huang et al., ICLR 2023 (``MasKDLoss`` of hunto/MasKD@b5af34f); ACAM-KD, Lan &
+    Tian, ICCV 2025.
 
     Args:
         energy: Squared differences E (N, P).
@@ -27,7 +28,7 @@ def masked_loss(
         reduction: ``'mask_sum'`` divides by the mask's sum; ``'weighted_mean'`` by that of its
             squares, which makes a mask and its multiples equal; ``'literal'`` multiplies by the
             sum. Defaults to ``'mask_sum'``.
-        eps: Added to the divisor. Defaults to 1e-6.
+        eps: Added to the divisor. Defaults to 1e-6. An empty mask has loss 0 without it as well.
 
     Returns:
         One value (N, M) for each image and mask.
@@ -43,21 +44,23 @@ def masked_loss(
     masked = torch.einsum('nmp,np->nm', weights, energy)
     if reduction == 'literal':
         return masked * masks.sum(2)
-    return masked / ((masks if reduction == 'mask_sum' else weights).sum(2) + eps)
+    total = (masks if reduction == 'mask_sum' else weights).sum(2) + eps
+    return masked / total.clamp(min=torch.finfo(total.dtype).tiny)  # an empty mask has loss 0
 
 
 def dice_diversity(masks: Tensor, eps: float = 1e-12) -> Tensor:
     """Mean Dice coefficient of all pairs of different masks: 1 where all are equal.
 
-    ``mean_{i≠j} 2 M_i·M_j / (|M_i|² + |M_j|² + ε)``, mean over N. To be minimized.
+    ``mean_{i≠j} 2 M_i·M_j / (|M_i|² + |M_j|² + 2ε)``, mean over N. To be minimized.
 
-    Source: MasKD, Huang et al., ICLR 2023 (official code); ACAM-KD, Lan & Tian, ICCV 2025.
+    Source: MasKD, Huang et al., ICLR 2023 (``dice_coeff`` of hunto/MasKD@b5af34f); ACAM-KD, Lan &
+    Tian, ICCV 2025.
 
     Args:
         masks: Masks (N, M, P) in 0..1.
-        eps: Keeps two empty masks from dividing by zero; their coefficient is 0. It must be much
-            smaller than a small mask, or masks would differ by vanishing together. Defaults to
-            1e-12.
+        eps: Added to the square of each mask. It keeps two empty masks from dividing by zero; their
+            coefficient is 0. It must be much smaller than a small mask, or masks would differ by
+            vanishing together. Defaults to 1e-12.
 
     Returns:
         Scalar in 0..1; 0 for a single mask, which has no pair.
@@ -67,6 +70,6 @@ def dice_diversity(masks: Tensor, eps: float = 1e-12) -> Tensor:
         return masks.new_zeros(())
     products = masks @ masks.transpose(1, 2)  # (N, M, M)
     squares = products.diagonal(dim1=1, dim2=2)
-    pairs = 2 * products / (squares[:, :, None] + squares[:, None] + eps)
+    pairs = 2 * products / (squares[:, :, None] + squares[:, None] + 2 * eps)
     total = pairs.sum((1, 2)) - pairs.diagonal(dim1=1, dim2=2).sum(1)
     return (total / (count * (count - 1))).mean()

@@ -98,14 +98,17 @@ class Method(nn.Module):
     def prepare(self, student: nn.Module, view: View) -> None:
         """Do what precedes the student's own forward pass. Called in each active step."""
 
-    def build_adapters(self, student: Maps, teacher: Maps) -> nn.ModuleList:
-        """Return one adapter for each pair of maps.
+    def build_adapters(self, student: Maps, teacher: Maps, kind: str = 'auto') -> nn.ModuleList:
+        """Return one :class:`~mmkd.methods.adapters.Adapter` of a kind for each pair of maps.
 
         Raises:
             ConfigError: There are more maps on one side, or something is no map.
         """
         self.check_pairs(student, teacher, ndim=4)
-        return nn.ModuleList(Adapter(s.shape[1], t.shape[1]) for s, t in zip(student, teacher))
+        return nn.ModuleList(
+            Adapter(s.shape[1], t.shape[1], kind, s.shape[2] / t.shape[2])
+            for s, t in zip(student, teacher)
+        )
 
     def check_pairs(self, student: Sequence[Tensor], teacher: Sequence[Tensor], ndim: int) -> None:
         """Check that both sides yield as many tensors, each with ``ndim`` dimensions.

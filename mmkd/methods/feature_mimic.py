@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.functional import mimic_loss, standardize
+from mmkd.methods.adapters import ADAPTERS
 from mmkd.methods.base import Maps, Method
 from mmkd.registry import MODELS
-from mmkd.utils import integer
+from mmkd.utils import integer, one_of
 from mmkd.view import View
 
 
@@ -19,10 +20,12 @@ class FeatureMimic(Method):
     """Pull the student's maps towards the teacher's, level by level.
 
     ``L = Σ_l mean (φ_l(F_s^l) - F_t^l)²`` or, standardized,
-    ``L = Σ_l ½ mean (std(φ_l(F_s^l)) - std(F_t^l))²``, where φ is a 1×1 convolution if the
-    channels differ and nothing otherwise.
+    ``L = Σ_l ½ mean (std(φ_l(F_s^l)) - std(F_t^l))²``, where φ is the adapter.
 
-    Source: FitNet, Romero et al., ICLR 2015, eq. 3; PKD, Cao et al., NeurIPS 2022, eq. 4-5.
+    Source: FitNet, Romero et al., ICLR 2015, eq. 3, and its re-implementations in
+    winycg/CIRKD@dab64db (``losses/fitnet.py``) and megvii-research/mdistiller@a08d46f
+    (``distillers/FitNet.py``); PKD, Cao et al., NeurIPS 2022, eq. 4-5, and
+    open-mmlab/mmrazor@90c7af1 (``losses/pkd_loss.py``).
 
     Args:
         student: Tap of L maps (N, C_student, H, W).
@@ -32,9 +35,15 @@ class FeatureMimic(Method):
         interior_only: Leave out the locations within this distance, in locations, of a patch border
             of a mixed image: the teacher's receptive field covers other content there than the
             student's. Defaults to 0.
+        adapter: What the student's map passes: ``'auto'``, a 1×1 convolution where the channels
+            differ; ``'conv'``, always one, as in CIRKD; ``'regressor'``, mdistiller's convolution,
+            batch normalization and ReLU. Defaults to ``'auto'``.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: FitNet trains the hint in a separate stage; here it is one of the losses.
+    Deviations: FitNet trains the hint in a separate stage; here it is one of the losses. The mean
+    replaces the paper's sum, as in both re-implementations. The 1×1 convolution has a bias; that of
+    CIRKD has none. Maps of two sizes are interpolated where mdistiller's regressor has a larger
+    kernel or none.
     """
 
     def __init__(
@@ -43,15 +52,17 @@ class FeatureMimic(Method):
         teacher: Any,
         normalize: bool = False,
         interior_only: int = 0,
+        adapter: str = 'auto',
         **kwargs: Any,
     ) -> None:
         super().__init__(student, teacher, **kwargs)
         self.normalize = normalize
+        self.adapter = one_of(ADAPTERS, adapter=adapter)
         self.interior_only = integer(0, interior_only=interior_only)
 
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the adapters."""
-        self.adapters = self.build_adapters(student, teacher)
+        self.adapters = self.build_adapters(student, teacher, self.adapter)
 
     def compared(self, student: Maps, teacher: Maps, view: View) -> list[tuple[Tensor, Tensor]]:
         """Return the aligned maps, standardized if ``normalize``."""

@@ -119,25 +119,27 @@ class FGD(Method):
 
     sums over C, H and W, mean over N, sum over levels. R is :class:`GlobalContext`.
 
-    Source: Yang et al., "Focal and Global Knowledge Distillation for Detectors", CVPR 2022.
+    Source: Yang et al., "Focal and Global Knowledge Distillation for Detectors", CVPR 2022, and
+    ``FeatureLoss`` of yzd-v/FGD@c03a6cf.
 
     Args:
-        student: Tap of L maps (N, C_student, H, W), usually all levels of the FPN.
+        student: Tap of L maps (N, C_student, H, W), usually all levels of the FPN; four of them in
+            two-stage detectors.
         teacher: Tap of L maps (N, C_teacher, H, W).
         alpha: Weight α of the foreground. Defaults to 0.001.
         beta: Weight β of the background. Defaults to 0.0005.
         gamma: Weight γ of the attention. Defaults to 0.0005.
         lambda_: Weight λ of the global relation. Defaults to 0.000005.
         tau: Temperature of the attentions. Defaults to 0.5.
-        use_pad_shape: Boxes are in pixels of the padded batch, and so is the map: divide by that.
-            False divides by each image's own size, as the authors' code does; the boxes of images
-            smaller than their batch are then stretched. Defaults to True.
+        use_pad_shape: Divide boxes by the size of the padded batch, to which they and the map
+            refer. False divides by each image's own size, as the authors' code does; the boxes of
+            images smaller than their batch are then stretched. Those of mixed images are always
+            divided by the batch's size. Defaults to False, as published.
         **kwargs: See :class:`~mmkd.methods.base.Method`; ``weight`` scales all four terms.
 
-    Deviations: the maps are compared once, under one weight map for each term, instead of four
-    masked copies of them; the values are the same. Ignored (crowd) boxes are background, as in the
-    authors' code. The losses are sums: they scale with channels and map size, and so must the
-    weights.
+    Deviations: none in value. The maps are compared once, under one weight map for each term,
+    instead of four masked copies of them. Ignored (crowd) boxes are background, as in the authors'
+    code. The losses are sums: they scale with channels and map size, and so must the weights.
     """
 
     tasks = ('det',)
@@ -151,7 +153,7 @@ class FGD(Method):
         gamma: float = 5e-4,
         lambda_: float = 5e-6,
         tau: float = 0.5,
-        use_pad_shape: bool = True,
+        use_pad_shape: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(student, teacher, **kwargs)
@@ -215,7 +217,7 @@ class FGD(Method):
         boxes = [found.bboxes for found in objects(view)]
         pixels, present = pad_boxes(boxes)
         sizes = [tuple(view.inputs.shape[-2:])] * len(boxes)
-        if not self.use_pad_shape:
+        if not self.use_pad_shape and not view.parts:
             sizes = [tuple(sample.img_shape[:2]) for sample in view.data_samples]
         extent = torch.tensor([(w, h, w, h) for h, w in sizes])
         return pixels, present, extent.to(pixels, non_blocking=True)

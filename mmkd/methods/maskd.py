@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.functional import masked_loss
+from mmkd.methods.adapters import ADAPTERS
 from mmkd.methods.base import Maps, Method
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, ensure, integer, progress
+from mmkd.utils import ConfigError, ensure, integer, non_negative, one_of, progress
 from mmkd.utils.loading import read_checkpoint
 from mmkd.view import View
 
 PREFIX = 'mask_tokens.'  # of the entries in the mask stage's checkpoint
-EPS = 1e-5  # added to a mask's sum
 
 
 class MaskTokens(nn.Module):
@@ -109,7 +109,8 @@ class MasKD(Method):
     (:class:`~mmkd.models.mask_learner.MaskLearner`), a separate training run. Tokens learned
     without weights count the same, ``π = 1/M``.
 
-    Source: Huang et al., "Masked Distillation with Receptive Tokens", ICLR 2023.
+    Source: Huang et al., "Masked Distillation with Receptive Tokens", ICLR 2023, and ``MasKDLoss``
+    of hunto/MasKD@b5af34f (``mmrazor/mmrazor/models/losses``, ``segmentation/losses``).
 
     Args:
         student: Tap of L maps (N, C_student, H, W).
@@ -117,12 +118,14 @@ class MasKD(Method):
         tokens: Checkpoint of the mask stage.
         custom_mask_warmup: Iteration from which the student's masks count as well, without
             gradient; None for never (the form for segmentation). Defaults to None.
+        adapter: See :class:`~mmkd.methods.feature_mimic.FeatureMimic`. The authors' detectors have
+            ``'conv'``. Defaults to ``'auto'``.
+        eps: Added to a mask's sum: 1e-5 in the authors' segmenters. Defaults to 0.0, of their
+            detectors.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: the authors' student passes a 1×1 convolution also where the channels agree; here
-    only where they differ. Their ε of 1e-5 for segmentation is used everywhere. Their detectors
-    also imitate the raw box regression with an L1 loss, and their segmenters the auxiliary head;
-    neither is part of this class.
+    Deviations: none in the loss. The authors' detectors also imitate the raw box regression with an
+    L1 loss, and their segmenters the auxiliary head; neither is part of this class.
     """
 
     def __init__(
@@ -131,15 +134,19 @@ class MasKD(Method):
         teacher: Any,
         tokens: str,
         custom_mask_warmup: int | None = None,
+        adapter: str = 'auto',
+        eps: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(student, teacher, **kwargs)
         self.tokens = tokens
+        self.adapter = one_of(ADAPTERS, adapter=adapter)
+        self.eps = non_negative(eps=eps)
         self.custom_mask_warmup = integer(0, optional=True, custom_mask_warmup=custom_mask_warmup)
 
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the adapters and load the tokens."""
-        self.adapters = self.build_adapters(student, teacher)
+        self.adapters = self.build_adapters(student, teacher, self.adapter)
         self.mask_tokens = load_tokens(self.tokens, [t.shape[1] for t in teacher], 'tokens')
 
     def forward(self, student: Maps, teacher: Maps, view: View) -> dict[str, Tensor]:
@@ -148,7 +155,7 @@ class MasKD(Method):
         levels = []
         for tokens, (s, t), masks in zip(self.mask_tokens, pairs, self.soft_masks(pairs)):
             energy = (t - s).square().mean(1).flatten(1)  # (N, H·W)
-            distances = masked_loss(energy, masks.flatten(2), eps=EPS)  # (N, M)
+            distances = masked_loss(energy, masks.flatten(2), eps=self.eps)  # (N, M)
             with torch.no_grad():
                 weights = tokens.weights(t)
             level = distances.mean(1) if weights is None else (distances * weights).sum(1)

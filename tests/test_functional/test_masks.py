@@ -94,9 +94,10 @@ def test_a_weighted_mean_and_dice_do_not_reward_masks_for_vanishing():
 
 
 @pytest.mark.parametrize('reduction', REDUCTIONS)
-def test_empty_masks_give_zero_and_no_nan(reduction):
+@pytest.mark.parametrize('eps', [1e-6, 0.0])
+def test_empty_masks_give_zero_and_no_nan(reduction, eps):
     masks = torch.zeros(1, 2, 4, 5, requires_grad=True)
-    losses = spatial_masked_loss(torch.ones(1, 3, 4, 5), masks, reduction)
+    losses = spatial_masked_loss(torch.ones(1, 3, 4, 5), masks, reduction, eps=eps)
     (gradient,) = torch.autograd.grad(losses.sum(), masks)
     assert not losses.any() and gradient.isfinite().all()
     assert float(dice_diversity(masks.flatten(2))) == 0.0

@@ -55,6 +55,34 @@ def test_spatial_size_is_interpolated_to_the_teachers():
     assert float(loss) == pytest.approx(float((resized - teacher[0]).square().mean()), rel=1e-9)
 
 
+@pytest.mark.parametrize(('size', 'kernel'), [(8, 3), (2, 4), (4, 1), (5, 1)])
+def test_regressor_of_mdistiller(size, kernel):
+    """A kernel by the ratio of the sizes, batch statistics, ReLU; other ratios are interpolated."""
+    student, teacher = [random(3, 2, size, size)], [random(3, 4, 4, 4, seed=1)]
+    method = built(FeatureMimic('a', 'b', adapter='regressor'), student, teacher)
+    conv = method.adapters[0].project[0]
+    assert conv.kernel_size == (kernel, kernel)
+    x = conv(student[0])
+    assert size == 5 or x.shape == teacher[0].shape
+    expected = torch.empty_like(x)
+    for c in range(4):
+        std = (x[:, c].var(unbiased=False) + 1e-5).sqrt()
+        expected[:, c] = ((x[:, c] - x[:, c].mean()) / std).clamp(min=0)
+    if size == 5:
+        expected = F.interpolate(expected, (4, 4), mode='bilinear', align_corners=False)
+    loss = method.compute(student, teacher, plain_view())['mimic']
+    torch.testing.assert_close(loss, (expected - teacher[0]).square().mean())
+
+
+def test_a_convolution_also_where_the_channels_agree():
+    student, teacher = [random(2, 3, 4, 4)], [random(2, 3, 4, 4, seed=1)]
+    method = built(FeatureMimic('a', 'b', adapter='conv'), student, teacher)
+    weight, bias = method.adapters[0].project.weight[:, :, 0, 0], method.adapters[0].project.bias
+    projected = torch.einsum('oc,nchw->nohw', weight, student[0]) + bias[:, None, None]
+    loss = method.compute(student, teacher, plain_view())['mimic']
+    torch.testing.assert_close(loss, (projected - teacher[0]).square().mean())
+
+
 def test_interpolation_is_announced_once_for_each_level_that_needs_it(monkeypatch):
     said = []
     monkeypatch.setattr('mmkd.utils.errors.print_log', lambda text, **kwargs: said.append(text))

@@ -229,6 +229,18 @@ def test_boxes_of_a_smaller_image_in_a_padded_batch():
         assert torch.equal((mask > 0).double(), expected)
 
 
+def test_images_count_as_they_are_in_published_code_unless_they_are_mixed():
+    """A mixed image fills the batch whatever its own size."""
+    teacher = [random(2, 3, 8, 10)]
+    method = built(FGD('a', 'b'), teacher, teacher)
+    samples = [sample_of([[0.0, 0.0, 9.0, 7.0]], img_shape=(8, 10)) for _ in range(2)]
+    inputs = torch.zeros(2, 3, 16, 20)
+    plain = method.boxes(View.plain(inputs, samples))[2]
+    mixer = PatchMix(variant='permutation', grid=(2, 2), num_images=2)
+    mixed = method.boxes(mixer.mix(inputs, samples))[2]
+    assert plain.tolist() == [[10, 8, 10, 8]] * 2 and mixed.tolist() == [[20, 16, 20, 16]] * 2
+
+
 def test_ignored_boxes_are_background():
     teacher = [random(1, 3, 8, 10)]
     method = built(FGD('a', 'b'), teacher, teacher)

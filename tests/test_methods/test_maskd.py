@@ -40,8 +40,8 @@ def masks_by_loops(x, tokens):
     ]
 
 
-def by_loops(student, teacher, module, own_masks):
-    """Return the loss of one level, eps included."""
+def by_loops(student, teacher, module, own_masks, eps):
+    """Return the loss of one level."""
     n, c, h, w = teacher.shape
     places = [(y, z) for y in range(h) for z in range(w)]
     total = 0.0
@@ -55,7 +55,7 @@ def by_loops(student, teacher, module, own_masks):
             ]
         weights = module.weights(teacher[i : i + 1])
         for m, mask in enumerate(masks):
-            area = sum(mask[y][z] for y, z in places) + 1e-5
+            area = sum(mask[y][z] for y, z in places) + eps
             means = [
                 sum(
                     mask[y][z] ** 2 * float(teacher[i, k, y, z] - student[i, k, y, z]) ** 2
@@ -71,12 +71,13 @@ def by_loops(student, teacher, module, own_masks):
 
 @pytest.mark.parametrize('token_weights', [False, True])
 @pytest.mark.parametrize('mixed', [False, True])
-def test_equals_loops(token_weights, mixed, tmp_path):
+@pytest.mark.parametrize('eps', [0.0, 0.1])
+def test_equals_loops(token_weights, mixed, eps, tmp_path):
     student = [random(2, 3, 4, 4), random(2, 4, 1, 1, seed=1)]  # aligned, and one cell
     teacher = [random(2, 4, 4, 4, seed=2), random(2, 4, 1, 1, seed=3)]
     view = mixed_view(2) if mixed else plain_view()
     path = tokens_file(tmp_path, (4, 4), token_weights=token_weights)
-    method = built(MasKD('a', 'b', path, custom_mask_warmup=5), student, teacher)
+    method = built(MasKD('a', 'b', path, custom_mask_warmup=5, eps=eps), student, teacher)
     losses = []
     with torch.no_grad():
         for iteration in (4, 5):  # the last one without and the first one with its own masks
@@ -85,7 +86,7 @@ def test_equals_loops(token_weights, mixed, tmp_path):
             for i in range(2):
                 s = method.adapters[i](student[i], teacher[i].shape[-2:])
                 t = view.simulate(teacher[i])
-                expected += by_loops(s, t, method.mask_tokens[i], own_masks=iteration == 5)
+                expected += by_loops(s, t, method.mask_tokens[i], iteration == 5, eps)
             loss = method.compute(student, teacher, view)
             assert list(loss) == ['maskd']
             assert float(loss['maskd']) == pytest.approx(expected, rel=1e-6)
@@ -100,9 +101,16 @@ def test_no_gradient_through_the_students_masks(tmp_path):
     method.compute(student, teacher, plain_view())['maskd'].backward()
     (masks,) = method.masks(student, teacher, plain_view())
     weights = method.mask_tokens[0].weights(teacher[0])
-    factor = masks.square() * (weights / (masks.sum((2, 3)) + 1e-5))[:, :, None, None]
+    factor = masks.square() * (weights / masks.sum((2, 3)))[:, :, None, None]
     expected = 2 * (student[0] - teacher[0]) * factor.sum(1, keepdim=True) / 4 / 2
     torch.testing.assert_close(student[0].grad, expected.detach())
+
+
+@pytest.mark.parametrize(('adapter', 'count'), [('auto', 0), ('conv', 2)])
+def test_the_detectors_adapter(adapter, count, tmp_path):
+    maps = [random(2, 4, 4, 4)]
+    method = built(MasKD('a', 'b', tokens_file(tmp_path), adapter=adapter), maps, maps)
+    assert len(list(method.adapters.parameters())) == count
 
 
 def test_tokens_are_frozen_and_those_of_the_file(tmp_path):

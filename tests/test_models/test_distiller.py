@@ -126,6 +126,7 @@ def test_adapters_project_and_resize_only_where_they_must():
     other = Adapter(3, 7)
     assert other(x, (1, 1)).shape == (2, 7, 1, 1)
     assert isinstance(other.project, nn.Conv2d) and other.project.kernel_size == (1, 1)
+    assert isinstance(Adapter(3, 3, 'conv').project, nn.Conv2d)
 
 
 def test_its_own_state_dict_is_complete_and_loads(tmp_path):
