@@ -1,6 +1,6 @@
 # OFA-KD, CNN to transformer. ResNet-50 -> DeiT-T on ImageNet, 300 epochs.
 _base_ = 'mmpretrain::deit/deit-tiny_4xb256_in1k.py'
-# The stages end where those of a Swin (2, 2, 6 and 2 blocks) do; this and ε are ours.
+# The stages end where the authors' do, after blocks 2, 4, 10 and 12; ε is ours.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,

@@ -50,28 +50,49 @@ def adaptive_target_loss(
     return soft_cross_entropy(student_logits, (teacher_probs + target) ** eps - target)
 
 
+def initialize(module: nn.Module) -> None:
+    """Draw the weights of a convolution or a linear layer as the authors do."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+    elif isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def halving(channels: int, width: int) -> nn.Sequential:
+    """Two separable convolutions, the first of stride 2, from ``channels`` to ``width`` channels.
+
+    Each is a depthwise and a pointwise convolution, then BatchNorm and ReLU.
+    """
+    layers: list[nn.Module] = []
+    for stride, out in ((2, channels), (1, width)):
+        layers += [
+            nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False),
+            nn.Conv2d(channels, out, 1, bias=False),
+            nn.BatchNorm2d(out),
+            nn.ReLU(),
+        ]
+    return nn.Sequential(*layers)
+
+
 class ConvBranch(nn.Module):
     """Class logits from a map.
 
-    Separable convolutions of stride 2, whose channels double up to the branch's width, or a 1×1
-    convolution if no stage follows; then the mean over the map and a linear layer.
+    Pairs of separable convolutions that halve the map and double its channels, up to the branch's
+    width, or a 1×1 convolution if no stage follows; then the mean over the map and a linear layer.
 
     Args:
         channels: Channels C of the map.
         width: Channels of the last convolution.
-        stages: Number of the student's stages that follow, and of convolutions.
+        stages: Number of the student's stages that follow, and of pairs.
         num_classes: Number of classes K.
     """
 
     def __init__(self, channels: int, width: int, stages: int, num_classes: int) -> None:
-        from mmcv.cnn import DepthwiseSeparableConvModule
-
         super().__init__()
         sizes = [channels * 2**i for i in range(stages)] + [width]
-        layers: list[nn.Module] = [
-            DepthwiseSeparableConvModule(a, b, 3, stride=2, padding=1, norm_cfg=dict(type='BN'))
-            for a, b in itertools.pairwise(sizes)
-        ]
+        layers: list[nn.Module] = [halving(a, b) for a, b in itertools.pairwise(sizes)]
         self.reduce = nn.Sequential(*(layers or [nn.Conv2d(channels, width, 1)]))
         self.classify = nn.Linear(width, num_classes)
 
@@ -83,9 +104,9 @@ class ConvBranch(nn.Module):
 class TokenBranch(nn.Module):
     """Class logits from a sequence of tokens.
 
-    Patches are merged by two to a grid of 7×7 (or the next larger one that halving reaches);
-    transformer blocks follow, and a linear layer on the class token, or on the mean of the patches
-    if there is none.
+    Patches are merged by two to a grid of 7×7 (or the next larger one that halving reaches), with
+    GELU after all mergings but the last of several; transformer blocks follow, and a linear layer
+    on the class token, or on the mean of the patches if there is none.
 
     Args:
         length: Tokens of one image: a square grid and up to two class tokens.
@@ -102,6 +123,7 @@ class TokenBranch(nn.Module):
         self, length: int, channels: int, width: int, blocks: int, num_classes: int
     ) -> None:
         from mmcv.cnn.bricks.transformer import PatchMerging
+        from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 
         super().__init__()
         self.side = math.isqrt(length)
@@ -116,9 +138,11 @@ class TokenBranch(nn.Module):
         self.merge = nn.ModuleList(PatchMerging(a, b) for a, b in itertools.pairwise(sizes))
         self.project = nn.Identity() if merges or channels == width else nn.Linear(channels, width)
         heads = math.gcd(HEADS, width)
-        options: Any = dict(dropout=0.0, activation='gelu', batch_first=True, norm_first=True)
         self.blocks = nn.Sequential(
-            *(nn.TransformerEncoderLayer(width, heads, 4 * width, **options) for _ in range(blocks))
+            *(
+                TransformerEncoderLayer(width, heads, 4 * width, qkv_bias=False)
+                for _ in range(blocks)
+            )
         )
         self.classify = nn.Linear(width, num_classes)
 
@@ -126,8 +150,11 @@ class TokenBranch(nn.Module):
         """Return logits (N, K) of tokens (N, L, C)."""
         classes, patches = x[:, : self.extra], x[:, self.extra :]
         size = (self.side, self.side)
-        for merge in self.merge:
+        last = len(self.merge) - 1
+        for index, merge in enumerate(self.merge):
             patches, size = merge(patches, size)
+            if index == 0 or index < last:
+                patches = F.gelu(patches)
         patches = self.project(patches)
         x = self.blocks(torch.cat([classes, patches], 1) if self.extra else patches)
         return self.classify(x[:, 0] if self.extra else x.mean(1))
@@ -144,13 +171,13 @@ class OFA(Method):
     ``L = L_ofa(z_s, z_t; ε) + Σ_l L_ofa(branch_l(F_s,l), z_t; ε_l)`` with
     :func:`adaptive_target_loss`. For mixed images y is the largest entry of the label.
 
-    The branch of stage l of S is, for maps, S - l separable convolutions of stride 2 (for the last
-    stage a 1×1 convolution), a mean and a linear layer; for tokens a merging of patches to a 7×7
-    grid, max(S - l, 1) transformer blocks of 4 heads, and a linear layer on the class token or the
-    mean. Branches are no part of the student.
+    The branch of stage l of S is, for maps, S - l pairs of separable convolutions, the first of
+    stride 2 (for the last stage a 1×1 convolution), a mean and a linear layer; for tokens a merging
+    of patches to a 7×7 grid, max(S - l, 1) transformer blocks of 4 heads, and a linear layer on the
+    class token or the mean. Branches are no part of the student.
 
     Source: Hao et al., "One-for-All: Bridge the Gap Between Heterogeneous Architectures in
-    Knowledge Distillation", NeurIPS 2023, and the authors' code.
+    Knowledge Distillation", NeurIPS 2023, and the authors' code, Hao840/OFAKD@f7bb896.
 
     Args:
         student: ``dict(logits=…, stages=…)``: taps of the logits (N, K), such as ``head.fc``, and
@@ -161,10 +188,11 @@ class OFA(Method):
         stage_eps: ε of every branch, a number or one for each. Defaults to None, ``eps``.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: a separable convolution is one depthwise and one pointwise convolution, each with
-    BatchNorm and ReLU. The width of convolutional branches is the larger one of the last stage's
-    and of the input of the teacher's classifier, where that is a linear layer. The teacher's
-    probabilities of mixed images are those of the clean ones, weighted by area.
+    Deviations: the authors' temperature is left out, because all published runs have 1. The width
+    of convolutional branches is the larger one of the last stage's and of the input of the
+    teacher's classifier, where that is a linear layer. Tokens of other grids and widths than those
+    of the authors' networks are padded and projected. Where a mixer runs the teacher on the clean
+    images, its probabilities are mixed by area.
     """
 
     tasks = ('cls',)
@@ -206,6 +234,7 @@ class OFA(Method):
                 if x.ndim == 4
                 else TokenBranch(x.shape[1], x.shape[2], width, max(follow, 1), classes)
             )
+        self.branches.apply(initialize)
 
     def _branch_eps(self, count: int) -> list[float]:
         given = self.eps if self.stage_eps is None else self.stage_eps

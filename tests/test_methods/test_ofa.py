@@ -7,15 +7,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmcv.cnn import DepthwiseSeparableConvModule
 from mmcv.cnn.bricks.transformer import PatchMerging
+from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from support import naive
 from support.labels import class_view
 from support.views import built, mixed_view, random
 from torch import nn
+from torch.nn import functional as F
 
 from mmkd.methods import OFA
-from mmkd.methods.ofa import ConvBranch, TokenBranch, adaptive_target_loss
+from mmkd.methods.ofa import ConvBranch, TokenBranch, adaptive_target_loss, initialize
 from mmkd.utils import ConfigError
 
 
@@ -143,11 +144,72 @@ def count(branch: nn.Module, kind: type) -> int:
 @pytest.mark.parametrize('stages', [0, 1, 3])
 def test_a_map_is_halved_once_for_every_stage_that_follows(stages):
     branch = ConvBranch(4, 24, stages, 5)
-    assert count(branch, DepthwiseSeparableConvModule) == stages
+    assert count(branch, nn.Conv2d) == (4 * stages or 1) and count(branch, nn.ReLU) == 2 * stages
     x = torch.randn(2, 4, 16, 12)
     reduced = branch.reduce(x)
     assert reduced.shape == (2, 24, -(-16 // 2**stages), -(-12 // 2**stages))
     assert branch(x).shape == (2, 5)
+
+
+@pytest.mark.parametrize('stages', [0, 1, 2])
+def test_the_convolutions_of_a_branch_one_by_one(stages):
+    """Depthwise and pointwise, then BatchNorm and ReLU: twice for every stage that follows."""
+    branch = ConvBranch(3, 7, stages, 4).double().apply(initialize)
+    names = iter(dict(branch.named_parameters()).items())
+    y = x = random(2, 3, 9, 6)
+    for channels in [3 * 2**i for i in range(stages)]:
+        for stride in (2, 1):
+            y = F.conv2d(y, next(names)[1], stride=stride, padding=1, groups=channels)
+            y = F.conv2d(y, next(names)[1])
+            mean, variance = y.mean((0, 2, 3)), y.var((0, 2, 3), unbiased=False)
+            weight, bias = next(names)[1], next(names)[1]
+            y = (y - mean[:, None, None]) / (variance + 1e-5).sqrt()[:, None, None]
+            y = (y * weight[:, None, None] + bias[:, None, None]).clamp(min=0)
+    if not stages:
+        y = F.conv2d(y, next(names)[1], next(names)[1])
+    expected = y.mean((2, 3)) @ next(names)[1].T + next(names)[1]
+    torch.testing.assert_close(branch(x), expected)
+    assert next(names, None) is None
+
+
+@pytest.mark.parametrize('extra', [0, 1])
+@pytest.mark.parametrize(('side', 'activated'), [(14, 1), (28, 1), (56, 2)])
+def test_the_layers_of_a_token_branch_one_by_one(side, activated, extra):
+    """GELU after the first of the mergings and every other one but the last; no bias of q, k, v."""
+    branch = TokenBranch(side**2 + extra, 8, 8, 1, 3).double().apply(initialize)
+    x = random(2, side**2 + extra, 8)
+    classes, patches = x[:, :extra], x[:, extra:]
+    for index, merge in enumerate(branch.merge):
+        patches, _ = merge(patches, (side, side))
+        side //= 2
+        if index < activated:
+            patches = 0.5 * patches * (1 + torch.erf(patches / math.sqrt(2)))
+    assert side == 7 and len(branch.merge) == index + 1
+    y = torch.cat([classes, patches], 1)
+    own = dict(branch.blocks[0].named_parameters())
+    assert 'attn.qkv.bias' not in own
+    qkv = F.layer_norm(y, (8,)) @ own['attn.qkv.weight'].T  # norms start as identities
+    q, k, v = qkv.reshape(2, -1, 3, 4, 2).permute(2, 0, 3, 1, 4)
+    heads = (q @ k.transpose(2, 3) / math.sqrt(2)).softmax(3) @ v
+    y = y + heads.transpose(1, 2).reshape(y.shape) @ own['attn.proj.weight'].T
+    hidden = F.gelu(F.layer_norm(y, (8,)) @ own['ffn.layers.0.0.weight'].T)
+    y = y + hidden @ own['ffn.layers.1.weight'].T
+    read = y[:, 0] if extra else y.mean(1)
+    torch.testing.assert_close(branch(x), read @ branch.classify.weight.T)
+
+
+def test_branches_start_as_those_of_the_authors():
+    stages = [random(2, 64, 8, 8), random(2, 128, 4, 4)]
+    method = made(dict(logits=[random(2, 300)], stages=stages), [random(2, 300)], width=128)
+    tokens = dict(logits=[random(2, 300)], stages=[random(2, 197, 64)])
+    modules = [*method.modules(), *made(tokens, [random(2, 300)]).modules()]
+    for module in modules:
+        if isinstance(module, nn.Linear):
+            assert float(module.weight.std()) == pytest.approx(0.02, rel=0.05)
+            assert module.bias is None or not module.bias.any()
+        if isinstance(module, nn.Conv2d):
+            fan = module.out_channels * module.kernel_size[0] ** 2
+            assert float(module.weight.std()) == pytest.approx(math.sqrt(2 / fan), rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +218,7 @@ def test_a_map_is_halved_once_for_every_stage_that_follows(stages):
 def test_tokens_are_merged_to_a_grid_of_seven(side, extra, merges):
     branch = TokenBranch(side**2 + extra, 8, 8, 2, 3)
     assert count(branch, PatchMerging) == merges
-    assert count(branch, nn.TransformerEncoderLayer) == 2
+    assert count(branch, TransformerEncoderLayer) == 2
     lengths = []
     branch.blocks.register_forward_pre_hook(lambda module, args: lengths.append(args[0].shape[1]))
     assert branch(torch.randn(2, side**2 + extra, 8)).shape == (2, 3)
