@@ -1,6 +1,6 @@
-# CosPress, known from its abstract only. Tiny ViT -> ResNet w16 on 1000 images of Fashion-MNIST.
+# CosPress with a map loss of our own. Tiny ViT -> ResNet w16 on 1000 images of Fashion-MNIST.
 _base_ = '../_base_/pairs/resnet_vit-t_r18-w16_fashion-mnist.py'
-# Our reading of the abstract; the weight is ours.
+# The weight is ours, too.
 model = dict(
     distill=dict(
         methods=dict(

@@ -41,8 +41,7 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
 class CosPress(Method):
     """Compress the teacher's embeddings to the student's width and match their directions.
 
-    Experimental: only the abstract of the paper was available, so the formulas are our reading. No
-    default table contains it.
+    Experimental: the loss of the map is ours, and no default table contains the method.
 
     A linear map W : R^C_t → R^C_s learns to keep the cosine similarities of the teacher's
     embeddings e_i of a batch,
@@ -53,16 +52,19 @@ class CosPress(Method):
     ``L = 1 - mean cos(f_s, W e)``. No gradient of L reaches W. The similarities are those among the
     images of all processes.
 
-    Source: Mannix et al., "Preserving Angles Improves Feature Distillation", TMLR 2025 (abstract).
+    Source: Mannix et al., "Preserving Angles Improves Feature Distillation", TMLR 2025;
+    ``emannix/cospress-cosine-similarity-preserving-compression@65e94c0``.
 
     Args:
         student: Tap of one embedding (N, C_s): ``dict(module='head.fc', source='input')``.
         teacher: Tap of one embedding (N, C_t).
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: everything beyond the idea, a learned map that keeps cosine similarities, is ours:
-    the squared error, the linear map without a bias, and training both at once. One image alone
-    has no similarities.
+    Deviations: ``direction`` is the authors' loss of class tokens. The loss of the map is another
+    one: ours is a squared error of cosines, theirs a KL between joint distributions of pairs
+    (symmetrized softmaxes of the cosines at ten temperatures from 0.01 to 0.10). Their map is a
+    LayerNorm and a linear layer with bias. Their terms on the patch tokens of every image are left
+    out. One image alone has no similarities.
     """
 
     tasks = ('cls',)
