@@ -196,12 +196,13 @@ class LD(HeadMethod):
             torch.cat([rows.view(len(found), -1) for rows in flags], 1)  # (N, P)
             for flags in ([t.inside for t in targets], [t.weights > 0 for t in targets])
         )
+        left = torch.stack([level.sum(1) for level in inside.split(sizes, 1)], 1).tolist()
         regions = anchors.new_zeros(inside.shape)
-        for region, image, seen, counted in zip(regions, found, inside, counts):
+        for region, image, seen, counted, numbers in zip(regions, found, inside, counts, left):
             region[seen] = valuable_region(
                 anchors[seen],
                 image.bboxes.to(anchors),
-                [int(level.sum()) for level in seen.split(sizes)],
+                numbers,
                 self.head.assigner.topk,
                 overlap=self.overlap,
                 ignored=~counted[seen],
