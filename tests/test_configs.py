@@ -14,12 +14,10 @@ from urllib.parse import urlparse
 
 import pytest
 import torch
-import yaml
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from support.helpers import (
     CONFIGS,
-    ROOT,
     all_bases_of,
     bases_of,
     build,
@@ -51,7 +49,6 @@ WEIGHTS = json.loads((Path(__file__).parent / 'golden' / 'teacher_weights.json')
 SIZES = dict(det=128, seg=(64, 128), cls=64)
 
 every_file = pytest.mark.parametrize('path', FILES, ids=lambda p: f'{p.parent.name}/{p.stem}')
-every_folder = pytest.mark.parametrize('folder', FOLDERS, ids=lambda p: p.name)
 
 
 def skip_without_packages(path: Path) -> None:
@@ -314,24 +311,3 @@ def test_builds_steps_saves(path, tmp_path):
         outputs = [tensors_of(m(**data, mode='tensor')) for m in (model, reference)]
     assert outputs[0]
     assert all(torch.equal(a, b) for a, b in zip(*outputs, strict=True))
-
-
-@every_folder
-def test_metafile(folder):
-    assert (folder / 'README.md').is_file()
-    metafile = yaml.safe_load((folder / 'metafile.yml').read_text())
-    collections = {c['Name']: c for c in metafile['Collections']}
-    for collection in collections.values():
-        assert (ROOT / collection['README']).is_file()
-        assert (ROOT / collection['Code']['Path']).is_file()
-    models = metafile['Models']
-    assert len({m['Name'] for m in models}) == len(models)
-    assert {m['In Collection'] for m in models} <= set(collections)
-    listed = sorted(m['Config'] for m in models)
-    shipped = sorted(str(p.relative_to(ROOT)) for p in folder.glob('*.py'))
-    assert listed == shipped
-
-
-def test_model_index():
-    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
-    assert sorted(index['Import']) == [f'configs/{f.name}/metafile.yml' for f in FOLDERS]

@@ -1,6 +1,6 @@
 # Feature mimic. GFL R101 -> R50 on COCO: a student of 12 epochs, a teacher of 24 multi-scale ones.
 _base_ = '../_base_/pairs/gfl_r101_r50_coco.py'
-# Standardized maps. Levels 0-4 and weight 6 are those of CrossKD with PKD.
+# Standardized maps, one weight for all detectors (origins: metafile.yml).
 model = dict(
     distill=dict(
         inherit=('neck', 'bbox_head'),

@@ -1,6 +1,6 @@
 # Feature mimic. RetinaNet R101 -> R50 on COCO, both trained for 24 epochs.
 _base_ = '../_base_/pairs/retinanet_r101_r50_coco.py'
-# Standardized maps. Levels 0-4 and weight 6 are those of CrossKD with PKD.
+# Standardized maps, one weight for all detectors (origins: metafile.yml).
 model = dict(
     distill=dict(
         inherit=('neck', 'bbox_head'),

@@ -8,7 +8,7 @@ model = dict(
         methods=dict(
             pskd=dict(
                 type='mmkd.PatchMixSimulationKD',
-                # Standardized maps. Levels 0-4 and weight 6 are those of CrossKD with PKD.
+                # Standardized maps, one weight for all detectors (origins: metafile.yml).
                 feature=dict(
                     student='neck',
                     teacher='neck',

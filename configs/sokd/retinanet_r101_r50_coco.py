@@ -1,6 +1,6 @@
 # SoKD-style PKD. RetinaNet R101 -> R50 on COCO, both trained for 24 epochs.
 _base_ = '../_base_/pairs/retinanet_r101_r50_coco.py'
-# PKD's levels and weight as in CrossKD with PKD; the plug-ins have no published values.
+# One weight for all detectors; the plug-ins have no published values. Origins: metafile.yml.
 model = dict(
     distill=dict(
         methods=dict(
