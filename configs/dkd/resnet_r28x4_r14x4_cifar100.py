@@ -1,6 +1,7 @@
 # DKD. ResNet-28x4 -> ResNet-14x4 on CIFAR-100.
 _base_ = '../_base_/pairs/resnet_r28x4_r14x4_cifar100.py'
-# The published values for ResNet-32x4 -> 8x4. The warm-up is 20 epochs of 782 iterations.
+# The published values for ResNet-32x4 -> 8x4. The weight rises in each of 20 epochs of 782
+# iterations.
 model = dict(
     distill=dict(
         methods=dict(
@@ -11,7 +12,7 @@ model = dict(
                 tau=4.0,
                 alpha=1.0,
                 beta=8.0,
-                weight=dict(value=1.0, warmup_iters=15640),
+                weight=dict(value=1.0, warmup_iters=15640, warmup_step=782),
             )
         )
     )

@@ -60,7 +60,8 @@ class DKD(Method):
     themselves. In plain KL the latter has the weight ``1 - p_t,y``, which vanishes for a confident
     teacher.
 
-    Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022, eq. 6-7.
+    Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022, eq. 6-7, and the authors'
+    code, megvii-research/mdistiller@a08d46f.
 
     Args:
         student: Tap of logits (N, K), such as ``head.fc``.
@@ -69,11 +70,12 @@ class DKD(Method):
         alpha: Weight α of TCKD. Defaults to 1.0.
         beta: Weight β of NCKD. Defaults to 8.0.
         **kwargs: See :class:`~mmkd.methods.base.Method`. The published warm-up, ``min(e / 20, 1)``
-            in epoch e, is ``weight=dict(value=1.0, warmup_iters=…)`` with 20 times the iterations
-            of an epoch.
+            in epoch e of n iterations, is
+            ``weight=dict(value=1.0, warmup_iters=20 * n, warmup_step=n)``.
 
-    Deviations: the warm-up rises with every iteration instead of every epoch and reaches the
-    published weight at the end of each. The target of a mixed image is the class with the largest
+    Deviations: a target is masked with the smallest finite number, where the authors subtract 1000
+    from its logit, and TCKD is computed from log-probabilities: both are finite where the authors'
+    code is not, and equal elsewhere. The target of a mixed image is the class with the largest
     share; where a mixer runs the teacher on the clean images, its distributions are mixed by area.
     """
 

@@ -70,7 +70,10 @@ class LogitKD(Method):
             ``'mixture'``.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: on maps the student is resized to the teacher. Pixels with the ignore label count.
+    Deviations: the loss is that of ``megvii-research/mdistiller@a08d46f``; the head's own keeps its
+    weight. KD in ``yzd-v/cls_KD@1e5d48f`` is a cross-entropy, larger by τ² times the teacher's
+    entropy, a constant, with the same gradient. On maps the student is resized to the teacher.
+    Pixels with the ignore label count.
     ``winycg/CIRKD@dab64db`` has the same pixel term. With a batch of N images, that of
     ``irfanICMLL/structure_knowledge_distillation@ce208e1`` is N times as large, plus the teacher's
     entropy, a constant; that of ``YukangWang/IFVD@950a7a5`` is 1/K of it: ``weight`` expresses

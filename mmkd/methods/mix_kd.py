@@ -44,7 +44,7 @@ class MixKD(Method):
     ``mixer=dict(type='mmkd.MixUp', partial=0.9)``. There is no temperature: MixUp smooths already.
 
     Source: Choi et al., "Understanding the Role of Mixup in Knowledge Distillation: An Empirical
-    Study", WACV 2023, and the authors' code.
+    Study", WACV 2023, and the authors' code, hchoi71/MIX-KD@6e8c149.
 
     Args:
         student: Tap of logits (N, K), such as ``head.fc``.
@@ -54,7 +54,8 @@ class MixKD(Method):
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: the loss is that of the student's head, so label smoothing or class weights of its
-    config stay. The smallest deviation that is divided by is 1e-6. Where a mixer runs the teacher
+    config stay. Logits are divided by at least 1e-6, where the authors' code divides by any
+    deviation and gives NaN for equal logits. Where a mixer runs the teacher
     on the clean images, the distributions of its rescaled logits are mixed by area.
     """
 

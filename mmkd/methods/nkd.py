@@ -54,7 +54,8 @@ class NKD(Method):
     ``L = - mean t_y log s_y - γ τ² mean Σ_{k≠y} t̂_k log ŝ_k``
 
     Source: Yang et al., "From Knowledge Distillation to Self-Knowledge Distillation", ICCV 2023,
-    section 3.2, and the authors' code, where the cross-entropy keeps weight 1.
+    section 3.2, and the authors' code, yzd-v/cls_KD@1e5d48f, where the cross-entropy keeps weight
+    1.
 
     Args:
         student: Tap of logits (N, K), such as ``head.fc``.

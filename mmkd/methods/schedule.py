@@ -33,6 +33,8 @@ class Schedule:
         decay: ``'linear'`` or ``'cosine'`` fall to 0 at ``end`` (or the last iteration), from the
             end of the warm-up on. Defaults to None.
         every: Use the method only in every n-th iteration. Defaults to 1.
+        warmup_step: The rise has steps of this many iterations, such as those of an epoch. Defaults
+            to 1.
     """
 
     value: float
@@ -41,6 +43,7 @@ class Schedule:
     end: int | None = None
     decay: str | None = None
     every: int = 1
+    warmup_step: int = 1
 
     @classmethod
     def parse(cls, weight: Any, warmup_iters: Any = None, every: Any = None) -> Schedule:
@@ -64,7 +67,7 @@ class Schedule:
             check_names(config, cls.__dataclass_fields__)
             non_negative(**{'value' if several else 'weight': config.get('value')})
             one_of((None, 'linear', 'cosine'), decay=config.get('decay'))
-            for name, least in dict(warmup_iters=0, begin=0, every=1).items():
+            for name, least in dict(warmup_iters=0, begin=0, every=1, warmup_step=1).items():
                 integer(least, **{name: config.get(name, least)})
             integer(config.get('begin', 0) + 1, optional=True, end=config.get('end'))
         return cls(**config)
@@ -80,7 +83,8 @@ class Schedule:
         if t < 0 or t % self.every or (self.end is not None and iteration >= self.end):
             return 0.0
         if t < self.warmup_iters:
-            return self.value * (t + 1) / self.warmup_iters
+            risen = (t // self.warmup_step + 1) * self.warmup_step
+            return self.value * min(risen / self.warmup_iters, 1)
         last = self.end if self.end is not None else max_iters
         if self.decay is None or last is None:
             return float(self.value)

@@ -27,6 +27,13 @@ def test_warmup_is_linear_and_ends_at_the_value():
     assert values(6, value=2.0, warmup_iters=4) == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
 
 
+def test_warmup_in_steps():
+    """As ``min(e / 2, 1)`` in epoch e of three iterations, counted from 1."""
+    assert values(8, value=2.0, warmup_iters=6, warmup_step=3) == [1.0] * 3 + [2.0] * 5
+    assert values(5, value=1.0, warmup_iters=3, warmup_step=2, begin=1) == [0, 2 / 3, 2 / 3, 1, 1]
+    assert values(2, value=1.0, warmup_step=7) == [1.0, 1.0]
+
+
 def test_begin_and_end():
     assert values(6, value=1.0, begin=2, end=4) == [0, 0, 1.0, 1.0, 0, 0]
     assert values(5, value=1.0, begin=1, warmup_iters=2) == [0, 0.5, 1.0, 1.0, 1.0]
@@ -92,6 +99,7 @@ def test_decay_without_end_falls_over_the_whole_training():
         dict(value=1.0, every=0),
         dict(value=1.0, every='2'),
         dict(value=1.0, warmup_iters=-1),
+        dict(value=1.0, warmup_step=0),
         dict(value=1.0, begin=1.5),
         dict(value=1.0, begin=5, end=5),
     ],
