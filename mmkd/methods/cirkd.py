@@ -20,7 +20,7 @@ from mmkd.functional import (
 from mmkd.methods.base import Maps, Method
 from mmkd.methods.segmentation import label_maps, number_of_classes
 from mmkd.registry import MODELS
-from mmkd.utils import ensure, integer, positive, progress, step_generator, term_weights
+from mmkd.utils import ensure, integer, one_of, positive, progress, step_generator, term_weights
 from mmkd.view import View
 
 # Keep the draws of this method apart from each other and from a mixer's in the same step.
@@ -74,6 +74,7 @@ def pick_pixels(
     count: int,
     num_classes: int,
     ignore_index: int = 255,
+    own: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Pick the locations of every class with the highest scores in every image.
 
@@ -84,11 +85,16 @@ def pick_pixels(
         count: Locations V of each class and image, at most.
         num_classes: Number of classes K.
         ignore_index: Label of ignored locations. Defaults to 255.
+        own: Pick among those of the class, or else among as many, the first ones of the image.
+            Defaults to True.
 
     Returns:
-        Embeddings (N, K, V, C), and whether each (N, K, V) belongs to its class.
+        Embeddings (N, K, V, C), and whether each (N, K, V) was picked.
     """
     members = one_hot_pixels(labels, num_classes, ignore_index).transpose(1, 2)  # (N, K, P)
+    if not own:
+        places = torch.arange(members.shape[2], device=members.device)
+        members = (places < members.sum(2, keepdim=True)).to(members)
     count = min(count, members.shape[2])
     top, index = scores[:, None].masked_fill(members == 0, -1).topk(count)  # (N, K, V)
     pixels = feature.flatten(2).transpose(1, 2)  # (N, P, C)
@@ -150,18 +156,20 @@ class CIRKD(Method):
         region_samples: Regions drawn from the queues in a step, all classes together. Defaults
             to 1024.
         pixels_per_class: Locations of each class and image that enter the queue. Defaults to 16.
+        pixels_from: Which: those of the ``'class'``, as in the paper; ``'image'``, as in the
+            authors' code: any of the first n, where n is the size of the class. Defaults to
+            ``'class'``.
         num_classes: Number of classes K. Defaults to None: that of the teacher's decode head.
         ignore_index: Label of ignored pixels. Defaults to 255.
         pool: Side of average-pooling windows before everything, in locations; the batch term holds
             matrices of (N·H·W / pool²)² entries. Defaults to 1.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: the locations that enter a class's queue are of that class, as in the paper; the
-    authors' code picks positions regardless of the class. Queues are exact ring buffers; theirs
-    return to the first slot when a batch does not fit. Student maps of another size are
-    interpolated to the teacher's. In their code the student's map has passed the dropout in front
-    of the classifier; in mmseg that is the tap ``decode_head.dropout``. The projection has SyncBN
-    where the processes communicate over GPUs, else BatchNorm; theirs always has SyncBN.
+    Deviations: ``pixels_from``, as above. Queues are exact ring buffers; the authors' return to the
+    first slot when an image's locations do not fit. Student maps of another size are interpolated
+    to the teacher's. In their code the student's map has passed the dropout in front of the
+    classifier; in mmseg that is the tap ``decode_head.dropout``. The projection has SyncBN where
+    the processes communicate over GPUs, else BatchNorm; theirs always has SyncBN.
     """
 
     tasks = ('seg',)
@@ -179,6 +187,7 @@ class CIRKD(Method):
         pixel_samples: int = 4096,
         region_samples: int = 1024,
         pixels_per_class: int = 16,
+        pixels_from: str = 'class',
         num_classes: int | None = None,
         ignore_index: int = 255,
         pool: int = 1,
@@ -195,6 +204,7 @@ class CIRKD(Method):
             pixels_per_class=pixels_per_class,
         )
         self.sizes = {name: integer(1, False, **{name: size}) for name, size in sizes.items()}
+        self.pixels_from = one_of(('class', 'image'), pixels_from=pixels_from)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.pool = integer(1, pool=pool)
@@ -207,8 +217,7 @@ class CIRKD(Method):
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the projection and the queues."""
         self.check_pairs(student, teacher, ndim=4)
-        count = len(student)
-        ensure(count == 1, 'levels', f'CIRKD compares one map, got {count}; choose one')
+        ensure(len(student) == 1, 'levels', f'one map is compared, got {len(student)}; choose one')
         if not self.has_memory:
             return
         classes = number_of_classes(self, self.num_classes, teachers)
@@ -266,24 +275,20 @@ class CIRKD(Method):
         run's seed, the iteration and the image's index in the whole batch, so that every process
         holds the same queues.
         """
-        classes = len(self.pixel_pointer)
+        known = len(self.pixel_pointer), self.ignore_index
         first = get_rank() * len(teacher)
         generators = [step_generator(iteration, first + i, PICK) for i in range(len(teacher))]
         draws = [torch.rand(labels[0].numel(), generator=g, dtype=torch.double) for g in generators]
         scores = torch.stack(draws).to(teacher.device)
-        pixels, picked = pick_pixels(
-            teacher, labels, scores, self.sizes['pixels_per_class'], classes, self.ignore_index
-        )
-        means, counts = region_means(teacher, labels, classes, self.ignore_index)
+        count, own = self.sizes['pixels_per_class'], self.pixels_from == 'class'
+        pixels, picked = pick_pixels(teacher, labels, scores, count, *known, own)
+        means, counts = region_means(teacher, labels, *known)
         regions = F.normalize(means, dim=2)[:, :, None]  # (N, K, 1, C)
         present = (counts > 0)[..., None]
         for kind, entries, valid in (('pixel', pixels, picked), ('region', regions, present)):
-            enqueue(
-                getattr(self, f'{kind}_queue'),
-                getattr(self, f'{kind}_pointer'),
-                torch.cat(all_gather(entries.contiguous())),
-                torch.cat(all_gather(valid.contiguous())),
-            )
+            gathered = [torch.cat(all_gather(x.contiguous())) for x in (entries, valid)]
+            queue, pointer = getattr(self, f'{kind}_queue'), getattr(self, f'{kind}_pointer')
+            enqueue(queue, pointer, gathered[0], gathered[1])
 
     def draw(self, kind: str, generator: torch.Generator) -> Tensor:
         """Return embeddings (Q, C) drawn evenly from the queues of all classes."""

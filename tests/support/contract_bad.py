@@ -31,6 +31,7 @@ BAD: dict[str, Sequence[tuple[dict[str, Any], str]]] = {
         (dict(pixel_queue=0), 'pixel_queue'),
         (dict(region_samples=1.5), 'region_samples'),
         (dict(pixels_per_class=True), 'pixels_per_class'),
+        (dict(pixels_from='all'), 'pixels_from'),
         (dict(region_weight=-1.0), 'region_weight'),
         (dict(batch_weight=0.0, pixel_weight=0.0, region_weight=0.0), 'batch_weight'),
         (BACKBONE, 'levels'),

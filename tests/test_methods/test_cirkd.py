@@ -87,6 +87,17 @@ def test_queues_hold_the_teachers_cells_and_regions():
     assert method.pixel_pointer[3] == 0 and method.pixel_pointer[0] > 0
 
 
+def test_the_queue_may_hold_locations_of_the_whole_image():
+    method = maker(pixels_from='image', pixels_per_class=16)
+    _, labels, teacher = step(method, batch=1)
+    small, cells = labels[:, ::2, ::2].flatten(), F.normalize(teacher, dim=1).flatten(2)[0].T
+    for k in range(3):
+        count = int((small == k).sum())
+        assert method.pixel_pointer[k] == count
+        found = {tuple(row) for row in method.pixel_queue[k, :count].tolist()}
+        assert found == {tuple(row) for row in cells[:count].tolist()}
+
+
 def test_everything_ignored():
     """The queues stay, the memory terms are zeros that touch every parameter."""
     method = maker()

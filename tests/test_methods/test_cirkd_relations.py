@@ -19,18 +19,21 @@ from mmkd.methods.cirkd import (
 CLASSES = 3
 
 
+@pytest.mark.parametrize('own', [True, False])
 @pytest.mark.parametrize('count', [2, 5, 100])
-def test_picked_pixels_are_those_of_their_class_with_the_highest_scores(count):
+def test_picked_pixels_are_those_with_the_highest_scores(count, own):
+    """Of their class, or of as many locations at the start of the image."""
     feature = random(2, 4, 3, 4)
     generator = torch.Generator().manual_seed(0)
     labels = 2 * torch.randint(0, 2, (2, 3, 4), generator=generator)  # class 1 is absent
     labels[0, 0, :2] = 255
     scores = torch.rand(2, 12, generator=generator)
-    pixels, valid = pick_pixels(feature, labels, scores, count, CLASSES)
+    pixels, valid = pick_pixels(feature, labels, scores, count, CLASSES, own=own)
     assert pixels.shape == (2, CLASSES, min(count, 12), 4)
     for n in range(2):
         for k in range(CLASSES):
             members = [p for p in range(12) if labels[n].flatten()[p] == k]
+            members = members if own else list(range(len(members)))
             members.sort(key=lambda p, n=n: -float(scores[n, p]))
             expected = [feature[n].flatten(1)[:, p].tolist() for p in members[:count]]
             assert pixels[n, k][valid[n, k]].tolist() == expected
