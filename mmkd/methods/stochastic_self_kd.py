@@ -36,7 +36,7 @@ def student_guided_target(
         Embeddings (N, C).
     """
     attention = ((student[None] * teachers).sum(2) / scale).softmax(0)  # (S, N)
-    threshold = attention.quantile(percentile / 100, dim=0, keepdim=True)
+    threshold = attention.detach().quantile(percentile / 100, dim=0, keepdim=True)
     kept = torch.where(attention >= threshold, attention, 0.0)
     kept = kept / kept.sum(0, keepdim=True)
     return (kept[..., None] * teachers).sum(0)
@@ -52,23 +52,27 @@ class StochasticSelfKD(Method):
     ``a_i = softmax_i(<f_s, f_i> / h)``, thresholded at the percentile ε of each image and
     normalized; ``L = mean (f_s - Σ_i a_i f_i)²``.
 
-    Start the student from the teacher, ``inherit=('backbone', 'head')``; from random weights the
-    method does harm. All other methods of the same teacher get its dropout, too.
+    The gradient passes through the attention: it draws the student to embeddings that it weighs
+    higher, too. All other methods of the same teacher get its dropout.
 
     Source: Aslam et al., "Learning from Stochastic Teacher Representations Using Student-Guided
-    Knowledge Distillation", ECML-PKDD 2025, and the authors' code.
+    Knowledge Distillation", ECML-PKDD 2025. Code: haseebaslam95/SSD@6a1b51f.
 
     Args:
         student: Tap of one embedding (N, C), the input of the classifier: ``dict(module='head.fc',
             source='input')``.
         teacher: The same of the teacher.
-        passes: Number S of passes. Defaults to 10.
+        passes: Number S of passes, each of the whole teacher. Defaults to 30.
         scale: h, which divides the dot products. Defaults to 5.0.
-        percentile: ε; with 10 passes the default keeps about one. Defaults to 90.0.
+        percentile: ε; with 30 passes the default keeps three. Defaults to 90.0.
+        detach_attention: Whether the attention gets no gradient. Where one pass is kept, it has
+            none anyway. Defaults to False.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: drop-path counts as dropout. The target carries no gradient, which the sources
-    leave open. Dropout draws from the global random generator.
+    Deviations: drop-path counts as dropout; the authors switch on the dropout of the last, fusing
+    part of their network alone. They weigh the student's cross-entropy and this loss by 0.5 each;
+    here both have weight 1, so the sum is twice theirs, which Adam does not notice. Dropout draws
+    from the global random generator.
     """
 
     tasks = ('cls',)
@@ -78,15 +82,17 @@ class StochasticSelfKD(Method):
         self,
         student: Any,
         teacher: Any,
-        passes: int = 10,
+        passes: int = 30,
         scale: float = 5.0,
         percentile: float = 90.0,
+        detach_attention: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(student, teacher, **kwargs)
         self.passes = integer(2, passes=passes)
         self.scale = positive(scale=scale)
         self.percentile = between(0, 100, percentile=percentile)
+        self.detach_attention = detach_attention
         # A teacher is no part of this module: a plain list keeps it unregistered.
         self._teacher: list[Any] = []
         self._equal_steps = 0  # successive steps in which all passes were equal
@@ -119,7 +125,8 @@ class StochasticSelfKD(Method):
         if self._equal_steps < PATIENCE:
             self._check_passes(stacked)
         own = student[0]
-        target = student_guided_target(own.detach(), stacked, self.scale, self.percentile)
+        guide = own.detach() if self.detach_attention else own
+        target = student_guided_target(guide, stacked, self.scale, self.percentile)
         return dict(guided=(own - target).square().mean())
 
     def _check_passes(self, stacked: Tensor) -> None:

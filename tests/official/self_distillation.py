@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from mmengine.logging import MessageHub
 from support.labels import class_view
-from support.views import built
+from support.passes import Passes
+from support.views import built, plain_view
 from torch import Tensor
 
-from mmkd.methods import CSKD, DLB, ProgressiveSelfKD
+from mmkd.methods import CSKD, DLB, ProgressiveSelfKD, StochasticSelfKD
 from mmkd.methods.gpd import smoothed_cross_entropy
-from official.cases import Case, official, waiting
-
-waiting('to be written', 'stochastic_self_kd')
+from official.cases import Case, official
 
 
 @official('dlb_*')
@@ -62,6 +61,16 @@ def progressive_target(case: Case) -> Tensor:
     progressive(case, logits).backward()
     assert logits.grad is not None
     return logits.softmax(1) - len(logits) * logits.grad
+
+
+@official('stochastic_self_kd')
+def stochastic(case: Case) -> Tensor:
+    """The passes of the teacher are given."""
+    student, passes, params = case['student'], case['teachers'], case.params
+    keys = dict(scale=params['scale'], percentile=params['percentile'], passes=len(passes))
+    method = StochasticSelfKD('head', 'b', **keys)
+    built(method, [student], [passes[0]], {'': Passes(passes[1:])})
+    return method.compute([student], [passes[0]], plain_view(len(student)))['guided']
 
 
 @official('gpd_*')

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 import torch
+from support.passes import Passes
 from support.tiny_models import make_student, model_config, preprocessed, teacher_config
 from support.views import mixed_view, plain_view, random
 from torch import nn
 
 from mmkd.methods import StochasticSelfKD
 from mmkd.methods.stochastic_self_kd import student_guided_target
-from mmkd.taps import Tap
 from mmkd.utils import ConfigError
 
 TAP = dict(module='head.fc', source='input')
@@ -46,42 +47,38 @@ def test_the_target_equals_loops(passes, percentile):
     torch.testing.assert_close(found, torch.tensor(expected).double())
 
 
-class Passes:
-    """Stands for a teacher: a list of embeddings, one after the other."""
-
-    key = 'model.distill.teacher'
-    dropout = False
-
-    def __init__(self, embeddings, dropouts=('one',)) -> None:
-        self.embeddings = list(embeddings)
-        self.dropouts = lambda: list(dropouts)
-
-    def __call__(self, inputs, samples):
-        return {Tap('b'): [self.embeddings.pop(0)]}
-
-
 def made(teacher, student, **arguments):
     method = StochasticSelfKD('a', 'b', **arguments)
     method.build(nn.Module(), [student], [student], {'': teacher})
     return method
 
 
+@pytest.mark.parametrize('detach', [False, True])
 @pytest.mark.parametrize('mixed', [False, True])
-def test_the_loss_equals_loops(mixed):
+def test_the_loss_equals_loops(mixed, detach):
     student, passes = random(3, 4).requires_grad_(), random(4, 3, 4, seed=1)
     teacher = Passes(passes[1:])
-    method = made(teacher, student, passes=4, percentile=60.0)
+    method = made(teacher, student, passes=4, percentile=60.0, detach_attention=detach)
     assert teacher.dropout
     view = mixed_view(3) if mixed else plain_view(3)
     loss = method.compute([student], [passes[0]], view)['guided']
     simulated = [view.simulate(p).tolist() for p in passes]
-    target = naive_target(student.tolist(), simulated, 5.0, 60.0)
-    rows = zip(student.tolist(), target)
-    expected = sum((a - b) ** 2 for own, wanted in rows for a, b in zip(own, wanted)) / 12
-    assert float(loss.detach()) == pytest.approx(expected, rel=1e-6)
+    start = student.tolist()
+
+    def naive_loss(own: list) -> float:
+        target = naive_target(start if detach else own, simulated, 5.0, 60.0)
+        pairs = (pair for rows in zip(own, target) for pair in zip(*rows))
+        return sum((a - b) ** 2 for a, b in pairs) / 12
+
+    assert float(loss.detach()) == pytest.approx(naive_loss(start), rel=1e-6)
     (gradient,) = torch.autograd.grad(loss, student)
-    wanted = 2 * (student.detach() - torch.tensor(target)) / 12
-    torch.testing.assert_close(gradient, wanted.double())
+    for n in range(3):
+        for c in range(4):
+            ahead, behind = copy.deepcopy(start), copy.deepcopy(start)
+            ahead[n][c] += 1e-5
+            behind[n][c] -= 1e-5
+            slope = (naive_loss(ahead) - naive_loss(behind)) / 2e-5
+            assert float(gradient[n, c]) == pytest.approx(slope, rel=1e-5, abs=1e-8)
 
 
 def test_no_dropout_and_dropout_behind_the_tap():
