@@ -45,13 +45,14 @@ class CrossKD(HeadMethod):
 
     The student's feature behind the i-th conv of a branch gets mean and sample deviation of the
     teacher's in every channel and passes a ReLU, the teacher's remaining convs and its predictor,
-    which are frozen but let gradients through. These cross predictions ĉ, r̂ are pulled
-    towards the teacher's own c, r, while the student's own predictions learn the ground truth only:
+    which are frozen but let gradients through. These cross predictions ĉ, r̂ imitate the teacher's
+    own c, r; the student's own predictions learn the ground truth only:
 
     ``L = λ_c Σ_p v_p Σ_k |σ(ĉ) - σ(c)| BCE(σ(ĉ), σ(c)) / M + λ_r Σ_p w_p D(r̂, r) / Z``
 
-    with v = 0 for priors that the head's own assigner ignores and 1 elsewhere, w = v max_k σ(c_k),
-    and M = number of positives. D and Z depend on the head: KL of the edges' distributions, mean
+    with v = 0 for priors that the head's own assigner ignores and 1 elsewhere,
+    w = [v ≠ 0] max_k σ(c_k), and M = number of positives, the mean over the processes (RetinaNet:
+    of this process). D and Z depend on the head: KL of the edges' distributions, mean
     over the four, and Z = Σ_p w_p (GFL); 1 - GIoU (RetinaNet, ATSS) or -log IoU (FCOS) and Z = M.
     ATSS adds the cross entropy of centerness on positives. FCOS replaces M by the sum of the
     centerness targets.
