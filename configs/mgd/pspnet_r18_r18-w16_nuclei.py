@@ -12,13 +12,13 @@ model = dict(
                 mask_ratio=0.75,
                 weight=2e-5,
             ),
-            # The authors' second loss, on the class maps.
+            # The authors' second loss, on the class maps, with a fifth of its weight 3; see README.
             cwd=dict(
                 type='mmkd.CWD',
                 student='decode_head.conv_seg',
                 teacher='decode_head.conv_seg',
                 tau=4.0,
-                weight=3.0,
+                weight=0.6,
             ),
         )
     )

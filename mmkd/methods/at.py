@@ -55,7 +55,9 @@ class AT(Method):
     ``L = Σ_l mean (Q(F_s^l) - Q(F_t^l))²`` with the attention ``Q(F) = a / ||a||_2``,
     ``a = mean_c |F_c|^p``. Channels may differ: nothing is aligned and nothing is learned.
 
-    Source: Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017, eq. 2.
+    Source: Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017, eq. 2;
+    ``at_loss`` of szagoruyko/attention-transfer@893df54 and its re-implementations in
+    megvii-research/mdistiller@a08d46f and winycg/CIRKD@dab64db.
 
     Args:
         student: Tap of L maps (N, C_student, H, W).
@@ -65,8 +67,9 @@ class AT(Method):
             unit vectors, so it is tiny. Defaults to 1000.0, of CIFAR.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: the squared mean instead of the norm of the difference, as in the public
-    re-implementations that the published weights belong to.
+    Deviations: none from the authors' code, whose squared mean replaces the paper's norm of the
+    difference. mdistiller compares the maps' heights only to find the larger one, and takes the
+    power of F, here as in the paper that of ``|F|``; both are equal for square maps and p = 2.
     """
 
     def __init__(

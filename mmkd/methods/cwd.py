@@ -38,7 +38,8 @@ class CWD(Method):
     ``L = Σ_l τ²/C Σ_c KL(softmax_hw(F_t,c / τ) || softmax_hw(φ(F_s)_c / τ))``, mean over N, where
     φ is a 1×1 convolution if the channels differ and nothing otherwise.
 
-    Source: Shu et al., "Channel-wise Knowledge Distillation for Dense Prediction", ICCV 2021.
+    Source: Shu et al., "Channel-wise Knowledge Distillation for Dense Prediction", ICCV 2021;
+    ``ChannelWiseDivergence`` of open-mmlab/mmrazor@90c7af1, which equals the authors' code.
 
     Args:
         student: Tap of L maps (N, C_student, H, W): class maps such as ``decode_head.conv_seg``,
@@ -47,9 +48,10 @@ class CWD(Method):
         tau: Temperature. Defaults to 1.0.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: the student is resized to the teacher where the sizes differ, never the teacher.
-    The levels are summed, as each is a loss of its own in the detection recipe. Padding and
-    ignored pixels count like all other locations.
+    Deviations: a 1×1 convolution where the channels differ, and the student's map interpolated to
+    the teacher's where the sizes do; the official loss requires equal ones. ``CriterionCWD`` of
+    winycg/CIRKD@dab64db divides by the student's channels in front of the convolution: its loss
+    is ``C_teacher / C_student`` times this one, a factor for ``weight``.
     """
 
     def __init__(self, student: Any, teacher: Any, tau: float = 1.0, **kwargs: Any) -> None:

@@ -22,7 +22,8 @@ class MGD(Method):
     ``L = Σ_l Σ_chw (G_l(M ⊙ φ_l(F_s^l)) - F_t^l)²``, mean over N, where G is a 3×3 convolution, a
     ReLU and another 3×3 convolution, and M masks a fraction λ of locations or channels at random.
 
-    Source: Yang et al., "Masked Generative Distillation", ECCV 2022.
+    Source: Yang et al., "Masked Generative Distillation", ECCV 2022; ``FeatureLoss`` and
+    ``MGDLoss`` of yzd-v/MGD@2c9da0b.
 
     Args:
         student: Tap of L maps (N, C_student, H, W).
@@ -34,8 +35,9 @@ class MGD(Method):
             and W, so the weight depends on them. Defaults to 2e-5, of RetinaNet.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: the mask depends on seed, iteration, rank and config key alone, so the student's own
-    random numbers are those of a run without distillation and a resumed run draws the same masks.
+    Deviations: none in the loss. The mask depends on seed, iteration, rank and config key alone, so
+    the student's own random numbers are those of a run without distillation and a resumed run draws
+    the same masks. Maps of two sizes are interpolated; the official loss requires equal ones.
     """
 
     def __init__(

@@ -29,7 +29,11 @@ class MaskLearner(BaseModel):
     each other. Evaluation is that of the masked teacher. The state dict, and so the checkpoint,
     holds the tokens alone; :class:`~mmkd.methods.maskd.MasKD` reads it.
 
-    Source: Huang et al., "Masked Distillation with Receptive Tokens", ICLR 2023.
+    Source: Huang et al., "Masked Distillation with Receptive Tokens", ICLR 2023; ``MaskModule`` and
+    ``MasKDHook`` of hunto/MasKD@b5af34f (``mmdetection/``).
+
+    Deviations: none from the authors' detectors. Their segmentation script leaves the teacher in
+    training mode, with batch statistics and dropout; here it is in eval mode.
 
     Args:
         teacher: Arguments of :class:`~mmkd.models.teacher.Teacher`, as in a distillation config.
