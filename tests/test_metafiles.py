@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from mmengine.registry import DATA_SAMPLERS
 from support.helpers import CONFIGS, ROOT
 
 from mmkd.methods.detection import parse_family
@@ -21,7 +22,7 @@ FOLDERS = sorted(path.parent for path in CONFIGS.glob('*/metafile.yml'))
 METAFILES = {folder: yaml.safe_load((folder / 'metafile.yml').read_text()) for folder in FOLDERS}
 MODELS_OF_ALL = [model for metafile in METAFILES.values() for model in metafile['Models']]
 # Keys of a method that belong to the data or to the network.
-NO_CHOICE = {'num_classes', 'num_samples', 'probe_size', 'warmup_iters'}
+NO_CHOICE = {'num_classes', 'num_samples'}
 
 every_folder = pytest.mark.parametrize('folder', FOLDERS, ids=lambda p: p.name)
 every_model = pytest.mark.parametrize('model', MODELS_OF_ALL, ids=lambda m: m['Name'])
@@ -32,23 +33,17 @@ def sources(model: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry for entry in model['Metadata']['Provenance'] if 'Repository' in entry]
 
 
-def values(model: dict[str, Any]) -> dict[str, Any]:
-    """Return all values whose origin is given."""
-    entries = model['Metadata']['Provenance']
-    pairs = [pair for entry in entries for pair in entry.get('Values', {}).items()]
-    assert len(dict(pairs)) == len(pairs), 'one value, one origin'
-    return dict(pairs)
-
-
-def read(model: dict[str, Any]) -> dict[str, Any]:
-    """Return what a model distills."""
-    config = load_config(str(ROOT / model['Config']), 'config')[0]
-    return config.model.distill.to_dict()
+def read(path: str) -> dict[str, Any]:
+    """Return a config, with the keys of ``model.distill`` and its ``methods`` beside the others."""
+    config = load_config(str(ROOT / path), 'config')[0].to_dict()
+    distill = config['model'].get('distill', {})
+    return {**config, **distill, **distill.get('methods', {})}
 
 
 def default(config: Mapping[str, Any], name: str) -> Any:
     """Return the value of an argument that a config leaves out."""
-    for cls in MODELS.get(config['type']).__mro__:
+    found = MODELS.get(config['type']) or DATA_SAMPLERS.get(config['type'])
+    for cls in found.__mro__:
         parameter = inspect.signature(cls.__init__).parameters.get(name)
         if parameter is not None and parameter.kind is not parameter.VAR_KEYWORD:
             if parameter.default is None and 'head' in config:  # as published for the head
@@ -57,11 +52,10 @@ def default(config: Mapping[str, Any], name: str) -> Any:
     raise KeyError(name)
 
 
-def lookup(distill: Mapping[str, Any], key: str) -> Any:
-    """Return the value of ``method.argument``, ``mixer.argument``, or of a key of ``distill``."""
-    first, *rest = key.split('.')
-    value = {**distill, **distill['methods']}[first]
-    for name in rest:
+def lookup(config: Mapping[str, Any], key: str) -> Any:
+    """Return the value of a dotted key such as ``pkd.weight``."""
+    value = config
+    for name in key.split('.'):
         value = value[name] if name in value else default(value, name)
     return list(value) if isinstance(value, tuple) else value
 
@@ -106,7 +100,7 @@ def test_origins_are_complete(model):
         kinds = [kind for kind in ('Repository', 'Paper', 'Ours') if kind in entry]
         assert len(kinds) == 1 and isinstance(entry[kinds[0]], str)
         known = {'Repository', 'Commit', 'File'} if 'Repository' in entry else set(kinds)
-        assert known <= set(entry) <= known | {'Values', 'Note'}
+        assert known <= set(entry) <= known | {'Config', 'Note', 'Values'}
     for entry in sources(model):
         assert re.fullmatch(r'[\w.-]+/[\w.-]+', entry['Repository'])
         assert re.fullmatch(r'[0-9a-f]{7,40}', entry['Commit'])
@@ -120,11 +114,17 @@ def test_origins_are_those_of_the_values(model):
     """The values are the config's, and on a public data set every number has an origin."""
     for package in ('mmdet', 'mmseg', 'mmpretrain'):
         pytest.importorskip(package)
-    distill, found = read(model), values(model)
-    for key, value in found.items():
-        assert lookup(distill, key) == value, key
+    found: set[str] = set()
+    for entry in model['Metadata']['Provenance']:
+        config = read(entry.get('Config', model['Config']))
+        for key, value in entry.get('Values', {}).items():
+            assert lookup(config, key) == value, key
+        if 'Config' not in entry:
+            assert not found & set(entry.get('Values', {})), 'one value, one origin'
+            found |= set(entry.get('Values', {}))
     if model['Metadata']['Training Data'] in PAGES['PUBLIC']:
-        parts = {**distill['methods'], 'mixer': distill.get('mixer') or {}}
+        config = read(model['Config'])
+        parts = {**config['methods'], 'mixer': config.get('mixer') or {}}
         numbers = [key for key in chosen(parts) if key not in found]
         assert not numbers, f'add {numbers} to Provenance in the metafile'
 

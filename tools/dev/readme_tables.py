@@ -23,6 +23,8 @@ METRICS = {
 }
 # Data sets for which others have published numbers.
 PUBLIC = ('COCO', 'Cityscapes', 'ImageNet-1k', 'CIFAR-100')
+# Keys of a config that do not begin with the name of a method.
+OTHER_KEYS = {'inherit', 'mixer', 'model', 'optim_wrapper', 'train_cfg', 'train_dataloader'}
 # Parts of file names; those of classifiers stand alone, those of dense models before the backbone.
 DENSE = {
     'retinanet': 'RetinaNet',
@@ -143,11 +145,12 @@ def origins(models: list[dict[str, Any]]) -> list[str]:
     for model in models:
         entries = model['Metadata']['Provenance']
         keys = [key for entry in entries for key in entry.get('Values', {})]
-        methods = {key.partition('.')[0] for key in keys} - {'inherit', 'mixer'}
+        methods = {key.partition('.')[0] for key in keys} - OTHER_KEYS
         method = f'{methods.pop()}.' if len(methods) == 1 else ''
         for entry in entries:
             cells = rows.setdefault((values(entry, method), source(entry)), [])
-            cells.append(label(model['Config']))
+            stage = entry.get('Config')  # of a recipe
+            cells.append(f'[{stage}](../../{stage})' if stage else label(model['Config']))
     lines = [row('value', 'here', 'from'), '|---|---|---|']
     for (value, where), configs in rows.items():
         here = 'all' if len(configs) == len(models) else '; '.join(configs)
