@@ -56,7 +56,8 @@ def divide_by_rest(values: Tensor, is_target: Tensor) -> Tensor:
 class USKD(Method):
     """Soft labels for the target and the non-target classes, without a teacher.
 
-    With ``s = softmax(z)``, the weak head ``w = softmax(W · GAP(F))`` and the label V:
+    With ``s = softmax(z)``, the weak head ``w = softmax(W · GAP(F))``, or W on the class token of
+    a middle block, and the label V:
 
     - target: ``L_t = - mean Σ_y p_y log s_y``, ``p_y = s_y² + V_y - mean(s_y²)``;
     - non-target: the classes are ordered by w and s together; the one at rank j gets 1/j. These,
@@ -66,14 +67,16 @@ class USKD(Method):
 
     ``L = CE + α L_t + β L_n + μ L_w``; p and ẑ carry no gradient. The images of a mixed batch have
     two targets, the largest entries of their labels. If an image was mixed with its own class, the
-    second one is the first of all other classes; it has no soft label, but is no non-target class.
+    second one is any other class, as ``torch.sort`` orders equal entries. It has no soft label, but
+    is no non-target class.
 
     Source: Yang et al., "From Knowledge Distillation to Self-Knowledge Distillation", ICCV 2023,
     section 3.3, and the authors' code, yzd-v/cls_KD@1e5d48f.
 
     Args:
-        student: ``dict(logits=…, feature=…)``: taps of the logits (N, K) and of a map
-            (N, C, H, W) of the second-last stage (tokens with ``tokens=True``).
+        student: ``dict(logits=…, feature=…)``: taps of the logits (N, K) and of maps (N, C, H, W)
+            of the second-last stage, or of the tokens (N, L, C) of a transformer's middle block,
+            of which the weak head reads the first, the class token.
         alpha: Weight α of the target term. Defaults to 1.0.
         beta: Weight β of the non-target term. Defaults to 0.1.
         mu: Weight μ of the weak head's own loss, by which alone that head learns. Defaults to
@@ -84,9 +87,9 @@ class USKD(Method):
             to False.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: of equal entries of a label the first counts as the larger one; the authors' code
-    leaves their order to ``torch.sort``. ``rank_from='prob'`` and ``sync_mean`` are ours. The
-    defaults are published for ImageNet; on CIFAR-100 α, β and μ are all 0.1.
+    Deviations: ``rank_from='prob'`` and ``sync_mean`` are ours. With two classes a mixed label
+    leaves no non-target class, and L_n is 0. The defaults are published for ImageNet; on CIFAR-100
+    α, β and μ are all 0.1.
     """
 
     tasks = ('cls',)
@@ -112,16 +115,16 @@ class USKD(Method):
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the weak head."""
         classes = check_logits(student['logits'], 'student.logits')
-        what = 'one map (N, C, H, W) (for token sequences use dict(module=…, tokens=True))'
-        feature = check_tap(student['feature'], 'student.feature', what, 4)
-        self.head = nn.Linear(feature.shape[1], classes)
+        what = 'one map (N, C, H, W) or tokens (N, L, C) with a class token'
+        feature = check_tap(student['feature'], 'student.feature', what, 3, 4)
+        self.head = nn.Linear(feature.shape[1 if feature.ndim == 4 else 2], classes)
 
     def forward(self, student: Any, teacher: Any, view: View) -> dict[str, Tensor]:
         """Return ``target``, ``non_target`` and ``weak``, with their weights α, β and μ."""
         (logits,), (feature,) = student['logits'], student['feature']
         classes = logits.shape[1]
         labels = class_labels(view.data_samples, classes, logits)  # (N, K)
-        values, targets = (x[:, :2] for x in labels.sort(dim=1, descending=True, stable=True))
+        values, targets = (x[:, :2] for x in labels.sort(dim=1, descending=True))
         mixed = 'gt_score' in view.data_samples[0]
         known = torch.ones_like(targets, dtype=torch.bool) if mixed else values > 0  # (N, 2)
         is_target = torch.zeros_like(labels, dtype=torch.bool).scatter_(1, targets, known)
@@ -134,7 +137,7 @@ class USKD(Method):
             soft_targets = soft_target_labels(target_probs, values, mean)
         target_loss = -(soft_targets * target_log_probs).sum(1).mean()
 
-        weak_logits = self.head(feature.mean((2, 3)))
+        weak_logits = self.head(feature.mean((2, 3)) if feature.ndim == 4 else feature[:, 0])
         weak_loss = soft_cross_entropy(weak_logits, 0.9 * labels + 0.1 / classes)
 
         with torch.no_grad():

@@ -93,6 +93,17 @@ def test_equals_loops(classes, soft, rank_from):
     assert student['feature'][0].grad.any() and method.head.weight.grad.any()
 
 
+def test_the_weak_head_reads_the_class_token_of_a_sequence():
+    tokens = random(3, 5, 4, seed=1)
+    student = dict(logits=[random(3, 6)], feature=[tokens])
+    method = built(USKD(TAPS), student, [])
+    maps = dict(student, feature=[tokens[:, :1].transpose(1, 2)[..., None]])
+    view = class_view([1, 0, 4])
+    found, expected = (method.compute(taps, [], view) for taps in (student, maps))
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+
+
 def test_soft_targets_and_ranks_carry_no_gradient():
     """The gradient of the target term alone is that of a cross-entropy with fixed labels."""
     logits = random(3, 5).requires_grad_()
