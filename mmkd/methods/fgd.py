@@ -204,9 +204,10 @@ class FGD(Method):
         """Return foreground and background (N, 2, H, W) on a map, from :meth:`boxes`."""
         pixels, present, extent = boxes
         height, width = like.shape[-2:]
-        # One over the stride, usually a power of two: borders between locations stay exact then.
-        scale = like.new_tensor((width, height, width, height)) / extent.to(like)  # (N, 4)
-        masks = foreground_masks(pixels.to(like) * scale[:, None], present, (height, width))
+        # In the order of the authors' code: edges on the border of a cell round as theirs do.
+        scaled = pixels.to(like) / extent.to(like)[:, None]  # (N, B, 4)
+        scaled = scaled * like.new_tensor((width, height, width, height))
+        masks = foreground_masks(scaled, present, (height, width))
         return torch.cat(masks, 1)
 
     def boxes(self, view: View) -> tuple[Tensor, Tensor, Tensor]:

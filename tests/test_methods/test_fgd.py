@@ -241,6 +241,15 @@ def test_images_count_as_they_are_in_published_code_unless_they_are_mixed():
     assert plain.tolist() == [[10, 8, 10, 8]] * 2 and mixed.tolist() == [[20, 16, 20, 16]] * 2
 
 
+def test_edges_round_as_in_published_code():
+    """Divided first: 56 / 100 * 25 is above 14, whose ceiling it would be by a stride of 4."""
+    box, teacher = [[0.0, 0.0, 56.0, 56.0]], [random(1, 3, 25, 25)]
+    method = built(FGD('a', 'b'), teacher, teacher)
+    view = view_of([box], size=(100, 100))
+    mask = method.masks(teacher, teacher, view)[0][0, 0]
+    assert 56 / 100 * 25 > 14 and int((mask > 0).any(0).sum()) == 16  # cells 0 to 15
+
+
 def test_ignored_boxes_are_background():
     teacher = [random(1, 3, 8, 10)]
     method = built(FGD('a', 'b'), teacher, teacher)
