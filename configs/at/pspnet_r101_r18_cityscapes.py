@@ -1,7 +1,5 @@
 # AT. PSPNet R101 -> R18 on Cityscapes, 512x1024, 80k iterations.
 _base_ = '../_base_/pairs/pspnet_r101_r18_cityscapes.py'
-# Weight 10000 as in CIRKD's re-implementation for segmentation; that it is all four stages of the
-# backbone is ours.
 model = dict(
     distill=dict(
         methods=dict(

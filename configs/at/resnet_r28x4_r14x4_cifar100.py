@@ -1,6 +1,5 @@
 # AT. ResNet-28x4 -> ResNet-14x4 on CIFAR-100.
 _base_ = '../_base_/pairs/resnet_r28x4_r14x4_cifar100.py'
-# mdistiller's weight, on all three stages.
 model = dict(
     distill=dict(
         methods=dict(

@@ -1,6 +1,5 @@
 # CIRKD and pixel KD. DeepLabV3 R101 -> R18 on Cityscapes, 512x1024, 80k iterations.
 _base_ = '../_base_/pairs/deeplabv3-pixel_r101_r18_cityscapes.py'
-# Queues, samples and weights are the authors'.
 model = dict(
     distill=dict(
         methods=dict(

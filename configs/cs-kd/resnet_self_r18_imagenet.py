@@ -1,6 +1,5 @@
 # CS-KD. ResNet-18 on ImageNet, 100 epochs, without a teacher.
 _base_ = '../_base_/pairs/resnet_self_r18_imagenet.py'
-# The authors' temperature and weight.
 model = dict(
     distill=dict(methods=dict(pairs=dict(type='mmkd.CSKD', student='head.fc', tau=4.0, weight=1.0)))
 )

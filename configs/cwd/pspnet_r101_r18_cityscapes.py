@@ -1,6 +1,5 @@
 # CWD. PSPNet R101 -> R18 on Cityscapes, 512x1024, 80k iterations.
 _base_ = '../_base_/pairs/pspnet_r101_r18_cityscapes.py'
-# mmrazor's recipe, on the class maps.
 model = dict(
     distill=dict(
         methods=dict(

@@ -1,6 +1,5 @@
 # DIST. ResNet-28x4 -> ResNet-14x4 on CIFAR-100.
 _base_ = '../_base_/pairs/resnet_r28x4_r14x4_cifar100.py'
-# The authors' values for CIFAR-100.
 model = dict(
     distill=dict(
         methods=dict(

@@ -1,6 +1,5 @@
 # DIST. ResNet-34 -> ResNet-18 on ImageNet, 100 epochs.
 _base_ = '../_base_/pairs/resnet_r34_r18_imagenet.py'
-# The values of mmrazor and of the authors' classification code for this pair.
 model = dict(
     distill=dict(
         methods=dict(

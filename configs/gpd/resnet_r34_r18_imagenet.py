@@ -1,6 +1,5 @@
 # GPD. ResNet-34 -> ResNet-18 on ImageNet, 100 epochs, with DKD from the trained teacher.
 _base_ = '../_base_/pairs/resnet_r34_r18_imagenet.py'
-# The published command's ratio, weight, smoothing, DKD and clipping.
 model = dict(
     distill=dict(
         methods=dict(

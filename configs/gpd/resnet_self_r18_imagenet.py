@@ -1,6 +1,5 @@
 # GPD without a trained teacher. ResNet-18 on ImageNet, 100 epochs.
 _base_ = '../_base_/pairs/resnet_self_r18_imagenet.py'
-# The published commands' ratio, weight, smoothing and clipping.
 model = dict(
     distill=dict(
         methods=dict(

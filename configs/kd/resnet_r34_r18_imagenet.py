@@ -1,6 +1,5 @@
 # Logit KD. ResNet-34 -> ResNet-18 on ImageNet, 100 epochs.
 _base_ = '../_base_/pairs/resnet_r34_r18_imagenet.py'
-# mmrazor's ResNet-34 -> 18 recipe: T=1, KD weight 3, cross-entropy weight 1.
 model = dict(
     distill=dict(
         methods=dict(

@@ -1,6 +1,5 @@
 # MGD. ResNet-34 -> ResNet-18 on ImageNet, 100 epochs.
 _base_ = '../_base_/pairs/resnet_r34_r18_imagenet.py'
-# The authors' values, on the last stage.
 model = dict(
     distill=dict(
         methods=dict(

@@ -1,6 +1,5 @@
 # MIX-KD. ResNet-28x4 -> ResNet-14x4 on CIFAR-100.
 _base_ = '../_base_/pairs/resnet_r28x4_r14x4_cifar100.py'
-# The authors' values.
 model = dict(
     distill=dict(
         # The authors' code: of 64 images 57 are drawn with replacement, so 41 % are mixed.

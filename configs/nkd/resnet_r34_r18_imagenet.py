@@ -1,6 +1,5 @@
 # NKD. ResNet-34 -> ResNet-18 on ImageNet, 100 epochs.
 _base_ = '../_base_/pairs/resnet_r34_r18_imagenet.py'
-# The authors' values for this pair.
 model = dict(
     distill=dict(
         methods=dict(

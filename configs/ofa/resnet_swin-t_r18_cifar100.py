@@ -1,6 +1,5 @@
 # OFA-KD, transformer to CNN. Swin-T -> ResNet-18 on CIFAR-100 at 224 pixels, 300 epochs.
 _base_ = '../students/resnet_r18-224px_cifar100.py'
-# ε = 1 and weights of 1 are published for this pair.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,

@@ -1,6 +1,5 @@
 # PKD. Faster R-CNN R101 -> R50 on COCO, both trained for 24 epochs.
 _base_ = '../_base_/pairs/faster-rcnn_r101_r50_coco.py'
-# mmrazor's recipe, which inherits nothing.
 model = dict(
     distill=dict(
         methods=dict(

@@ -1,6 +1,5 @@
 # PKD. RetinaNet X101-64x4d (12 epochs) -> R50 (24 epochs) on COCO.
 _base_ = '../_base_/pairs/retinanet_x101_r50_coco.py'
-# mmrazor's recipe: its teacher, levels and weight.
 model = dict(
     distill=dict(
         teacher=dict(config='mmdet::retinanet/retinanet_x101-64x4d_fpn_1x_coco.py'),

@@ -1,6 +1,5 @@
 # Teacher-free KD with a designed teacher. ResNet-18 on CIFAR-100.
 _base_ = '../_base_/pairs/resnet_self_r18_cifar100.py'
-# The authors' values for ResNet-18 on CIFAR-100.
 model = dict(
     distill=dict(
         methods=dict(

@@ -1,6 +1,5 @@
 # USKD. ResNet-18 on CIFAR-100, without a teacher.
 _base_ = '../_base_/pairs/resnet_self_r18_cifar100.py'
-# The authors' weights for CIFAR-100.
 model = dict(
     distill=dict(
         methods=dict(

@@ -1,6 +1,5 @@
 # USKD. ResNet-18 on ImageNet, 100 epochs, without a teacher.
 _base_ = '../_base_/pairs/resnet_self_r18_imagenet.py'
-# The authors' weights for ImageNet.
 model = dict(
     distill=dict(
         methods=dict(
