@@ -125,7 +125,8 @@ class MasKD(Method):
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: none in the loss. The authors' detectors also imitate the raw box regression with an
-    L1 loss, and their segmenters the auxiliary head; neither is part of this class.
+    L1 loss, which mmkd has not. Their segmenters' loss on the auxiliary head is a second ``MasKD``
+    with the same tokens.
     """
 
     def __init__(
