@@ -10,6 +10,6 @@ from official import (  # noqa: F401
     self_distillation,
     teacher_free,
 )
-from official.cases import RUNNERS, WAITING, Case, compare, names
+from official.cases import DEVIATIONS, RUNNERS, WAITING, Case, compare, names
 
-__all__ = ['RUNNERS', 'WAITING', 'Case', 'compare', 'names']
+__all__ = ['DEVIATIONS', 'RUNNERS', 'WAITING', 'Case', 'compare', 'names']

@@ -81,6 +81,7 @@ def names() -> tuple[str, ...]:
 
 
 RUNNERS: dict[str, Runner] = {}
+DEVIATIONS: dict[str, str] = {}  # what mmkd computes otherwise on purpose, and what makes it equal
 WAITING: dict[str, str] = {}  # why mmkd cannot run a case
 
 
@@ -91,13 +92,21 @@ def matching(patterns: tuple[str, ...]) -> list[str]:
     return sorted({name for group in found for name in group})
 
 
-def official(*patterns: str) -> Callable[[Runner], Runner]:
-    """Register the function that computes the cases of these names or patterns with mmkd."""
+def official(*patterns: str, deviation: str = '') -> Callable[[Runner], Runner]:
+    """Register the function that computes the cases of these names or patterns with mmkd.
+
+    Args:
+        *patterns: Names or patterns.
+        deviation: What mmkd computes otherwise, as in the class's "Deviations". The runner then
+            returns what the documented relation makes equal. Defaults to '', nothing.
+    """
 
     def register(runner: Runner) -> Runner:
         for name in matching(patterns):
             assert name not in RUNNERS, f'{name} has two runners'
             RUNNERS[name] = runner
+            if deviation:
+                DEVIATIONS[name] = deviation
         return runner
 
     return register

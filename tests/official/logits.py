@@ -9,9 +9,7 @@ from support.labels import class_view
 from support.views import built, plain_view
 from torch import Tensor, nn
 
-from mmkd.methods import DIST, DKD, NKD, LogitKD, Method, MixKD
-from mmkd.methods.cospress import cosine_distance
-from mmkd.methods.ofa import adaptive_target_loss
+from mmkd.methods import DIST, DKD, NKD, OFA, CosPress, LogitKD, Method, MixKD
 from official.cases import Case, official, waiting
 
 waiting('mmkd has no logit standardization yet', 'lskd_*')
@@ -30,7 +28,10 @@ def kd(case: Case) -> Tensor:
     return method.compute(student, teacher, plain_view(len(student[0])))['kd']
 
 
-@official('kd_cls_kd_cross_entropy')
+@official(
+    'kd_cls_kd_cross_entropy',
+    deviation="LogitKD subtracts the teacher's entropy, a constant; weight=alpha",
+)
 def kd_cross_entropy(case: Case) -> Tensor:
     """A cross entropy: KL and the teacher's entropy, which is constant."""
     tau = case.params['tau']
@@ -81,18 +82,19 @@ def mix_kd(case: Case) -> dict[str, Tensor]:
 
 @official('ofa_*')
 def ofa(case: Case) -> Tensor:
-    """The loss of the student's own logits and of every branch, which a case does not have."""
-    probs = case['teacher'].softmax(1)
-    return adaptive_target_loss(case['student'], probs, case['labels'], case.params['eps'])
+    """The loss of the student's own logits; a case has no stages."""
+    student, teacher = case['student'], [case['teacher']]
+    taps = dict(logits=[student], stages=[student.new_zeros(len(student), 2, 1, 1)])
+    teachers = {'': SimpleNamespace(model=nn.ModuleDict(dict(head=nn.Identity())))}
+    method = OFA(dict(logits='head', stages=['stage']), 'head', eps=case.params['eps'])
+    built(method, taps, teacher, teachers)
+    return method.compute(taps, teacher, class_view(case['labels']))['logits']
 
 
-@official('cospress_direction')
+@official('cospress_direction', 'cospress_feature_tokens')
 def cospress_direction(case: Case) -> Tensor:
-    """The direction of an embedding."""
-    return cosine_distance(case['student'], case['mapped'])
-
-
-@official('cospress_feature_tokens')
-def cospress_tokens(case: Case) -> Tensor:
-    """The tokens of an image are one vector."""
-    return cosine_distance(case['student'].flatten(1), case['mapped'].flatten(1))
+    """The direction of an embedding, mapped already; the tokens of an image are one."""
+    student, teacher = ([case[name].flatten(1)] for name in ('student', 'mapped'))
+    method = built(CosPress('head', 'head'), student, teacher)
+    nn.init.eye_(method.compress.weight)
+    return method.compute(student, teacher, plain_view(len(student[0])))['direction']
