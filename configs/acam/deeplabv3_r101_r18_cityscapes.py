@@ -1,7 +1,7 @@
 # ACAM-KD. DeepLabV3 R101 -> R18 on Cityscapes, 512x1024, 80k iterations.
 _base_ = '../_base_/pairs/deeplabv3_r101_r18_cityscapes.py'
-# On the maps of logits: one mask for each class. The reduction is ours: with the paper's and with
-# MasKD's the masks vanish.
+# On the maps of logits: one mask for each class. The reduction is ours: with the paper's
+# the masks vanish.
 model = dict(
     distill=dict(
         methods=dict(

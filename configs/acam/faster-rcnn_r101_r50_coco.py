@@ -1,7 +1,7 @@
 # ACAM-KD. Faster R-CNN R101 -> R50 on COCO, both trained for 24 epochs.
 _base_ = '../_base_/pairs/faster-rcnn_r101_r50_coco.py'
 # The largest level (200x336 cells) is pooled by 4 in the attention; pool=1 makes it exact. The
-# reduction is ours: with the paper's and with MasKD's the masks vanish.
+# reduction is ours: with the paper's the masks vanish.
 model = dict(
     distill=dict(
         inherit=('neck', 'rpn_head', 'roi_head'),

@@ -1,6 +1,6 @@
 # ACAM-KD. RepPoints R101 -> R50 on COCO, both trained for 24 epochs.
 _base_ = 'mmdet::reppoints/reppoints-moment_r50_fpn-gn_head-gn_2x_coco.py'
-# The reduction is ours: with the paper's and with MasKD's the masks vanish.
+# The reduction is ours: with the paper's the masks vanish.
 model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,

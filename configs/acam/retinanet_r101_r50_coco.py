@@ -1,6 +1,6 @@
 # ACAM-KD. RetinaNet R101 -> R50 on COCO, both trained for 24 epochs.
 _base_ = '../_base_/pairs/retinanet_r101_r50_coco.py'
-# The reduction is ours: with the paper's and with MasKD's the masks vanish.
+# The reduction is ours: with the paper's the masks vanish.
 model = dict(
     distill=dict(
         inherit=('neck', 'bbox_head'),

@@ -26,8 +26,8 @@ def masked_loss(
         energy: Squared differences E (N, P).
         masks: Masks (N, M, P) in 0..1.
         reduction: ``'mask_sum'`` divides by the mask's sum; ``'weighted_mean'`` by that of its
-            squares, which makes a mask and its multiples equal; ``'literal'`` multiplies by the
-            sum. Defaults to ``'mask_sum'``.
+            squares, which makes a mask and its multiples equal; ``'literal'``, deprecated,
+            multiplies by the sum. Defaults to ``'mask_sum'``.
         eps: Added to the divisor. Defaults to 1e-6. An empty mask has loss 0 without it as well.
 
     Returns:

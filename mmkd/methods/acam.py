@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 from mmkd.functional import REDUCTIONS, dice_diversity, masked_loss
 from mmkd.methods.base import Maps, Method
 from mmkd.registry import MODELS
-from mmkd.utils import integer, log_warning, non_negative, one_of, positive
+from mmkd.utils import deprecated, integer, log_warning, non_negative, one_of, positive
 from mmkd.view import View
 
 FUSIONS = ('cooperative', 'reversed', 'teacher', 'fixed')
@@ -160,7 +160,8 @@ class ACAM(Method):
             ``'reversed'``: the other way round. ``'teacher'``: all three of the teacher.
             ``'fixed'``: :func:`activation_masks` of the teacher. Defaults to ``'cooperative'``.
         reduction: ``'mask_sum'`` divides by a mask's sum as above, ``'weighted_mean'`` by that of
-            its squares, ``'literal'`` multiplies by its sum. Defaults to ``'weighted_mean'``.
+            its squares. ``'literal'``, which multiplies by its sum, is deprecated. Defaults to
+            ``'weighted_mean'``.
         seek: ``'agreement'``: masks follow the gradient of the losses, as published, to where
             student and teacher differ least. ``'difference'``: they follow it upwards, to where
             they differ most, and the student is detached in them. Defaults to ``'agreement'``.
@@ -172,10 +173,10 @@ class ACAM(Method):
         checkpoint: Recompute the attention in the backward pass to save memory. Defaults to False.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
-    Deviations: there is no official code. As printed, the losses multiply by the mask's sum; they
-    then grow with C · H · W, which α = 1 does not fit, while MasKD, their ancestor, divides. Either
-    way a smaller mask has a smaller loss, and trained masks shrink to nothing within a hundred
-    steps on a small set. Ours: ``'weighted_mean'``, which is invariant to a mask's scale; the term
+    Deviations: there is no official code. As far as any text goes, the losses divide by the mask's
+    sum (``'mask_sum'``), as those of MasKD, their ancestor. A smaller mask then has a smaller loss,
+    and trained masks shrink to nothing within a hundred steps on a small set. Ours:
+    ``'weighted_mean'``, which is invariant to a mask's scale; the term
     that keeps areas near ½ (:func:`area_balance`), because empty and full masks are the cheapest
     way to be diverse; ``seek='difference'``; ``'fixed'``, as the paper's fixed masks are not
     public. Dice is the mean over pairs (MasKD). C_q is rounded down.
@@ -208,6 +209,8 @@ class ACAM(Method):
         self.masks_from = one_of(('both', 'spatial', 'channel'), masks_from=masks_from)
         self.fusion = one_of(FUSIONS, fusion=fusion)
         self.reduction = one_of(REDUCTIONS, reduction=reduction)
+        if reduction == 'literal':
+            deprecated("reduction='literal'", "reduction='mask_sum', the paper's form")
         self.seek = one_of(('agreement', 'difference'), seek=seek)
         self.detach_student_in_mask = detach_student_in_mask or seek == 'difference'
         self.pool = pool if pool == 'auto' else integer(1, pool=pool)

@@ -338,3 +338,8 @@ def test_masks_that_seek_the_difference_go_where_the_loss_is_larger():
     assert torch.equal(*losses) and masks[0].any()
     torch.testing.assert_close(masks[0], -masks[1])
     torch.testing.assert_close(*students)
+
+
+def test_the_literal_reduction_is_deprecated():
+    with pytest.warns(FutureWarning, match=r"use reduction='mask_sum'"):
+        ACAM('a', 'b', reduction='literal')
