@@ -145,7 +145,8 @@ class DAFA(Refinement):
     with ``F_aug = Σ_i c_i sub_i(F_t)``, c a relaxed (Gumbel-softmax) choice and b straight through.
 
     Source: Shen et al., "Student-Oriented Teacher Knowledge Refinement for Knowledge
-    Distillation", arXiv 2409.18785. Only its abstract and captions are known.
+    Distillation", arXiv 2409.18785, from its abstract and captions. What is in all likelihood the
+    authors' code for classification: FabienCode/mdistiller@515d2c5.
 
     Args:
         operations: At least two of ``'gain'``, ``'noise'``, ``'drop'``, ``'cutout'``, ``'blur'``;
@@ -159,9 +160,12 @@ class DAFA(Refinement):
         optimizer: Config of the policy's optimizer; None keeps the policy as it is. Defaults to
             ``dict(type='Adam', lr=0.01)``.
 
-    Deviations: formulas and numbers are ours. The upper level is the distillation loss with the
-    student fixed (first order), on every ``every``-th training batch in place of a set held out,
-    divided by its own value, so that neither its scale nor the method's weight matters. There are
+    Deviations: formulas and numbers are ours. The code found draws one sub-policy for the batch
+    from 35 pairs of nine operations, five of them geometric, on the teacher's map of one layer; it
+    takes second-order steps (DARTS) with an unbiased estimator (RELAX) on the student's own batch,
+    in the first 5 to 50 epochs, and then keeps the policy. Here the upper level is the distillation
+    loss with the student fixed (first order), on every ``every``-th training batch, divided by its
+    own value, so that neither its scale nor the method's weight matters. There are
     no geometric operations: applied to the teacher alone they misalign the maps, applied to both
     sides they do not change a loss over locations. Removed values become the channel's mean over
     the map.

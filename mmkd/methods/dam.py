@@ -181,8 +181,9 @@ class DAM(Region):
     No gradient reaches A, nor the teacher. The method's weight scales all of it.
 
     Source: Shen et al., "Student-Oriented Teacher Knowledge Refinement for Knowledge
-    Distillation", arXiv 2409.18785. Only its abstract and captions are known. The head's losses:
-    Zhou et al., "Objects as Points", 2019.
+    Distillation", arXiv 2409.18785, from its abstract and captions. What is in all likelihood the
+    authors' code for classification: FabienCode/mdistiller@515d2c5. The head's losses: Zhou et al.,
+    "Objects as Points", 2019.
 
     Args:
         num_classes: Number of classes K. Defaults to None: that of the student's box head.
@@ -193,9 +194,12 @@ class DAM(Region):
         region_weight: Weight λ1. Defaults to 1.0.
         head_weight: Weight λ3, positive, or the head learns nothing. Defaults to 0.1.
 
-    Deviations: formulas and numbers are ours. Every level has a head of its own, and every object
-    is on every level. The student learns from L_DAM, too, as from an auxiliary head. Without boxes
-    (classification, segmentation) the head has no targets; it is refused.
+    Deviations: formulas and numbers are ours. The code found trains its head without boxes, by the
+    agreement of the outputs for both maps alone, takes regions from the student's peaks, sums their
+    masks, and averages the masked difference over all cells. Here every level has a head of its
+    own, and every object is on every level. The student learns from L_DAM, too, as from an
+    auxiliary head. Without boxes (classification, segmentation) the head has no targets; it is
+    refused.
     """
 
     def __init__(
