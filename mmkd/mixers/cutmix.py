@@ -23,6 +23,10 @@ class CutMix(Mixer):
         alpha: Parameter of the Beta distribution. Defaults to 1.0.
         teacher_on_mixed: See the base class. Defaults to True, ordinary CutMix distillation.
         **kwargs: See :class:`~mmkd.mixers.base.Mixer`.
+
+    Deviations: the box is not rounded to whole pixels; it holds every pixel whose center is inside.
+    The authors round its sides down, so boxes cover 2.4 percentage points more here of an image of
+    32 pixels, 0.4 of one of 224. No image is mixed with itself.
     """
 
     def __init__(self, alpha: float = 1.0, teacher_on_mixed: bool = True, **kwargs: Any) -> None:

@@ -29,10 +29,11 @@ class MixUp(Mixer):
             with p = 0.9 and N = 64 it is 41 % instead of 11 %. Defaults to ``'exact'``.
         **kwargs: See :class:`~mmkd.mixers.base.Mixer`.
 
-    Deviations: classification labels are mixed with λ as in the paper. Boxes and label maps
-    cannot be averaged: λ ≥ ½ then, detection trains on the boxes of both images (those of the
-    fainter one are ignored where its share is below ``min_visibility``), segmentation on the label
-    map of the stronger one.
+    Deviations: λ is drawn for every image, as in hchoi71/MIX-KD@6e8c149; the code of mixup draws
+    one for the batch. No image is mixed with itself. Classification labels are mixed with λ as in
+    the paper. Boxes and label maps cannot be averaged: λ ≥ ½ then, detection trains on the boxes of
+    both images (those of the fainter one are ignored where its share is below ``min_visibility``),
+    segmentation on the label map of the stronger one.
     """
 
     regional = False

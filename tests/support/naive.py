@@ -38,8 +38,11 @@ def source_maps(
         rows, columns = (math.ceil(n / mixer.patches.patch_size) for n in size)
     generator = step_generator(iteration)
     torch.rand((), generator=generator)  # whether the batch is mixed
-    draw = dict(permutation=permutation, random=random_cells)[mixer.variant]
-    assignment, sources = draw(batch, (rows, columns), min(mixer.num_images, batch), generator)
+    arguments = batch, (rows, columns), min(mixer.num_images, batch), generator
+    if mixer.variant == 'permutation':
+        assignment, sources = permutation(*arguments)
+    else:
+        assignment, sources = random_cells(*arguments, mixer.per_image)
     maps = []
     for i in range(batch):
         lines = []

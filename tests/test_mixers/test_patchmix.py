@@ -26,6 +26,7 @@ CASES = [
     ('random', dict(grid=(2, 2)), 2, (2, 16, 16)),
     ('random', dict(grid=(3, 5)), 3, (4, 17, 23)),
     ('random', dict(patch_size=5), 2, (3, 16, 21)),
+    ('random', dict(grid=(3, 4), draw='batch'), 3, (4, 17, 23)),
     ('random', dict(grid=(1, 4)), 2, (5, 7, 9)),
     ('random', dict(grid=(7, 9)), 3, (2, 7, 9)),  # one pixel per patch, m > N
     ('permutation', dict(grid=(2, 2)), 2, (2, 16, 16)),

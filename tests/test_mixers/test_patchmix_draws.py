@@ -59,6 +59,18 @@ def test_random_form_draws_every_image_apart_and_every_share():
     assert all(110 < count < 190 for count in counts[:4])
 
 
+def test_random_form_draws_once_for_the_batch():
+    inputs = torch.arange(4.0)[:, None, None, None].expand(4, 1, 8, 8)
+    mixer = PatchMix(grid=(4, 4), draw='batch', num_classes=5)
+    shares = set()
+    for iteration in range(20):
+        mixed = mixer.mix(inputs, labeled(4), iteration).inputs
+        own = mixed == inputs
+        assert all(torch.equal(image, own[0]) for image in own)
+        shares.add(int(own[0].sum()))
+    assert len(shares) > 5
+
+
 def test_random_form_divides_the_cells_among_all_sources():
     counts = torch.zeros(3)
     for iteration in range(100):
