@@ -169,7 +169,7 @@ class ProgressiveSelfKD(Method):
     Not to be confused with PatchMix-simulation distillation, which is called PS-KD as well.
 
     Source: Kim et al., "Self-Knowledge Distillation with Progressive Refinement of Targets", ICCV
-    2021, eq. 4-6.
+    2021, eq. 4-6. Code: lgcnsai/PS-KD-Pytorch@9aa0828.
 
     Args:
         student: Tap of logits (N, K), such as ``head.fc``.
@@ -197,6 +197,10 @@ class ProgressiveSelfKD(Method):
         **kwargs: Any,
     ) -> None:
         super().__init__(student, **kwargs)
+        if self.schedule.every > 1:
+            raise ConfigError(
+                'weight.every', 'must be 1: predictions are recorded in every iteration'
+            )
         self.num_samples = integer(1, num_samples=num_samples)
         self.alpha = fraction(alpha=alpha)
         self.top_k = integer(1, optional=True, top_k=top_k)

@@ -170,6 +170,7 @@ BAD: dict[str, Sequence[tuple[dict[str, Any], str]]] = {
         (dict(alpha=1.5), 'alpha'),
         (dict(top_k=0), 'top_k'),
         (dict(dtype='bf16'), 'dtype'),
+        (dict(weight=dict(value=1.0, every=2)), 'weight.every'),
     ],
     'SKD': [(dict(pool=v), 'pool') for v in (0, -0.5, 1.0, True)],
     'SnapshotSelfKD': [(dict(alpha=0), 'alpha'), (dict(teacher='head.fc'), 'teacher')],
