@@ -9,6 +9,7 @@ import subprocess
 import cv2
 import pytest
 import torch
+from mmengine.config import Config
 from rich.console import Console
 
 from mmkd.cli.common import Run
@@ -68,6 +69,8 @@ def test_quickstart_without_teacher(workspace, runs_here):
     for name, paired in (('student', False), ('ips', True)):
         (config,) = (workspace.folder / f'alone/cls/runs/{name}').glob('*/vis_data/config.py')
         assert ('mmkd.SameClassPairBatchSampler' in config.read_text()) == paired
+        size = Config.fromfile(config).train_dataloader.batch_size
+        assert size == (8 if paired else 4)  # as many steps
 
 
 def test_other_settings_are_another_run(workspace, tmp_path, monkeypatch):
