@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
-from mmengine.model import revert_sync_batchnorm
-from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from mmkd.utils import ConfigError, config_key, did_you_mean, one_of, run_heads
@@ -156,7 +152,8 @@ class TapReader:
             model: The model, with the modules that were checked at build time.
             inputs: Batch (N, C, H, W).
             data_samples: N data samples.
-            run: Called with both instead of :func:`~mmkd.utils.run_heads`. Defaults to None.
+            run: Called with both instead of :func:`~mmkd.utils.run_heads`. Without it, an exception of
+                the first pass is ignored if every tap has been called before. Defaults to None.
             stop: End the pass after the last call of a tap; the output is None then. Defaults to
                 False.
 
@@ -165,11 +162,17 @@ class TapReader:
                 tensor was modified in place after it was read, or tokens do not form a square.
             RuntimeError: A tap was called more or less often than in the first pass.
         """
+        first = self.calls is None and run is None
         auxiliary = any(tap.module.startswith('auxiliary_head') for tap in self.taps)
         run = partial(run_heads, model, auxiliary=auxiliary) if run is None else run
         output = None
         with self._hooks(model, stop), suppress(DeepestTapReached):
-            output = run(inputs, data_samples)
+            try:
+                output = run(inputs, data_samples)
+            except Exception:
+                # What lies behind the deepest tap need not run on a probe batch.
+                if not first or not all(self._fired.values()):
+                    raise
         return output, self._take()
 
     @contextmanager
@@ -276,25 +279,3 @@ def as_fp32(tensors: Mapping[Tap, list[Tensor]], detach: bool = False) -> dict[T
     """Convert every tensor of a reading to fp32, with its graph or detached."""
     convert = (lambda t: t.detach().float()) if detach else Tensor.float
     return {tap: [convert(t) for t in kept] for tap, kept in tensors.items()}
-
-
-def probe_batch(model: nn.Module, size: tuple[int, int]) -> tuple[Tensor, list[Any]]:
-    """Return an empty batch (2, C, *size) and samples with the meta information of images."""
-    mean = getattr(getattr(model, 'data_preprocessor', None), 'mean', None)
-    channels = len(mean) if isinstance(mean, Tensor) else 3
-    names = ('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape')
-    meta = dict(dict.fromkeys(names, size), scale_factor=(1, 1))
-    samples = [BaseDataElement(metainfo=meta) for _ in range(2)]
-    return torch.zeros(2, channels, *size), samples
-
-
-@torch.no_grad()
-def run_probe(
-    model: nn.Module, reader: TapReader, inputs: Tensor, samples: list[Any]
-) -> dict[Tap, list[Tensor]]:
-    """Run a copy of a model on a probe batch and return the tapped tensors.
-
-    SyncBN does not run on a CPU, and the student's own statistics and modes must not change.
-    """
-    twin = revert_sync_batchnorm(copy.deepcopy(model)).eval()
-    return reader.read(twin, inputs, samples)[1]

@@ -17,11 +17,12 @@ from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from rich.console import Console
 from rich.table import Table
-from torch import nn
+from torch import Tensor, nn
 
 from mmkd.cli.common import distill_config, load_config, make_parser
 from mmkd.models.teacher import teacher_configs
-from mmkd.taps import flatten, probe_batch
+from mmkd.probe import probe
+from mmkd.taps import flatten
 from mmkd.utils.errors import ConfigError, refuse
 from mmkd.utils.heads import run_heads
 from mmkd.utils.loading import build_plain
@@ -40,7 +41,7 @@ def main() -> None:
         type=int,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
-        help='size of the images; without it, model.distill.probe_size or 128 128',
+        help='size of the images; without it, model.distill.probe_size or one that the model takes',
     )
     args = parser.parse_args()
     list_taps(load_config(args), args.filter, args.depth, args.size and tuple(args.size))
@@ -64,15 +65,16 @@ def list_taps(
     # Paths are there to be copied: nothing is truncated, whatever the width of the terminal.
     console = console or Console(width=200)
     distill = distill_config(cfg)
-    size = size or tuple(distill.get('probe_size', (128, 128)))
+    size = size or distill.get('probe_size')
     for name, model in build_models(cfg, distill):
-        title = f'{name}: {type(model).__name__}, images of {size[0]}×{size[1]}'
+        (height, width), rows = run_modules(model, size)
+        title = f'{name}: {type(model).__name__}, images of {height}×{width}'
         table = Table(title=title, title_justify='left')
         table.add_column('module', no_wrap=True)
         table.add_column('type', no_wrap=True)
         table.add_column('calls', justify='right')
         table.add_column('output shapes (batch of 2)', overflow='fold')
-        for path, kind, calls, shapes in run_modules(model, size, name):
+        for path, kind, calls, shapes in rows:
             if matches(path) and (depth is None or path.count('.') < depth):
                 table.add_row(path, kind, str(calls), shapes)
         console.print(table)
@@ -90,12 +92,12 @@ def build_models(cfg: Config, distill: Any) -> Iterator[tuple[str, nn.Module]]:
 
 @torch.no_grad()
 def run_modules(
-    model: nn.Module, size: tuple[int, int], name: str
-) -> list[tuple[str, str, int, str]]:
-    """Return path, type, number of calls and output shapes of every module that is called.
+    model: nn.Module, size: tuple[int, int] | None
+) -> tuple[tuple[int, int], list[tuple[str, str, int, str]]]:
+    """Return the size of the images; path, type, calls and output shapes of every called module.
 
     Raises:
-        ConfigError: The images are too small for the model.
+        ConfigError: The model cannot run images of the size.
     """
     outputs: dict[str, list[list[str]]] = {}  # the shapes of every call
 
@@ -107,10 +109,13 @@ def run_modules(
     for path, module in model.named_modules():
         if path:
             module.register_forward_hook(partial(record, path))
-    inputs, samples = probe_batch(model, size)
-    with refuse('--size', f'the {name} cannot run images of {size[0]}×{size[1]}', RuntimeError):
+
+    def run(inputs: Tensor, samples: Any) -> None:
+        outputs.clear()
         run_heads(model, inputs, samples)
-    return [
+
+    size, _ = probe([model], size, run, key='--size')
+    return size, [
         (
             path,
             type(module).__name__,

@@ -67,7 +67,7 @@ def teacher_run_config(cfg: Config, split: str = 'test', name: str | None = None
         scope=plain.get('default_scope', 'mmengine'),
         teacher=config,
         key=key,
-        probe_size=distill.get('probe_size', (128, 128)),
+        probe_size=distill.get('probe_size'),
     )
     # Hooks such as EMA belong to the student.
     plain.custom_hooks, plain.load_from, plain.resume = [], None, False

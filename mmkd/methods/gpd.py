@@ -16,8 +16,9 @@ from mmkd.functional import soft_cross_entropy
 from mmkd.methods.base import Method, all_taps, gather
 from mmkd.methods.classification import check_logits
 from mmkd.methods.plugins import build_part, part_losses
+from mmkd.probe import probe_batch
 from mmkd.registry import MODELS
-from mmkd.taps import TapReader, as_fp32, flatten, probe_batch
+from mmkd.taps import TapReader, as_fp32, flatten
 from mmkd.utils import ConfigError, config_key, integer, positive, probability
 from mmkd.view import View
 

@@ -18,8 +18,9 @@ from mmkd.models.normalization import Renormalizer
 from mmkd.models.speed import TeacherStream
 from mmkd.models.step import Step
 from mmkd.models.teacher import KEY, build_teachers, unknown_teacher
+from mmkd.probe import Size, probe, run_probe
 from mmkd.registry import build, find_task, refuse_mixer, refuse_task
-from mmkd.taps import Tap, TapReader, as_fp32, probe_batch, run_probe
+from mmkd.taps import Tap, TapReader, as_fp32
 from mmkd.utils import ConfigError, config_key, count_classes, progress
 from mmkd.view import View
 
@@ -43,7 +44,7 @@ class Distiller(nn.Module):
         mixer: Config of a batch mixer. Defaults to None.
         methods: Configs of the methods by name. Defaults to None.
         probe_size: Height and width of the small batch that measures the tapped tensors at build
-            time. Defaults to (128, 128).
+            time. Defaults to None: found out, see :mod:`mmkd.probe`.
         on_nonfinite: What happens where a method's loss is NaN or infinite: ``'stop'``,
             ``'skip_step'`` or ``'drop_kd'``, see
             :class:`~mmkd.models.nonfinite.NonFiniteGuard`. Defaults to ``'stop'``.
@@ -59,7 +60,7 @@ class Distiller(nn.Module):
         inherit: tuple[str, ...] = (),
         mixer: Mapping[str, Any] | None = None,
         methods: Mapping[str, Any] | None = None,
-        probe_size: tuple[int, int] = (128, 128),
+        probe_size: tuple[int, int] | None = None,
         on_nonfinite: str = 'stop',
     ) -> None:
         super().__init__()
@@ -69,7 +70,6 @@ class Distiller(nn.Module):
         self.first_step: FirstStep | None = None
         #: Receives every step before its losses are computed, for pictures.
         self.recorder: Recorder | None = None
-        self.probe_size = (probe_size[0], probe_size[1])
         self.methods = nn.ModuleDict()
         for name, config in (methods or {}).items():
             if 'loss' in name or '.' in name:  # the Runner sums whatever is logged as a loss
@@ -84,7 +84,7 @@ class Distiller(nn.Module):
         # As they were loaded: later they may be fused, or of lower precision.
         self._inheritable = inheritable(self.inherit, self.teachers, student)
         self._stream = TeacherStream()
-        self._build_methods(student)
+        self.probe_size = self._build_methods(student, probe_size)
         if self.mixer is not None:
             with config_key(f'{KEY}.mixer'):
                 self.mixer.build(student, self.teachers, self.probe_size)
@@ -113,8 +113,8 @@ class Distiller(nn.Module):
             )
         self.mixer.num_classes = self.mixer.num_classes or count_classes(student)
 
-    def _build_methods(self, student: nn.Module) -> None:
-        """Resolve all taps, run a small batch through them and build the methods."""
+    def _build_methods(self, student: nn.Module, size: Size | None) -> Size:
+        """Resolve all taps, measure them on a probe batch, build the methods; return its size."""
         student_taps: dict[Tap, str] = {}
         teacher_taps: dict[str, dict[Tap, str]] = {name: {} for name in self.teachers}
         for name, method in self.methods.items():
@@ -125,9 +125,6 @@ class Distiller(nn.Module):
                     raise ConfigError(tap_key, unknown_teacher(tap, self.teachers))
                 teacher_taps[tap.model][tap] = tap_key
         self.reader = TapReader(student, student_taps)
-        inputs, samples = probe_batch(student, self.probe_size)
-        student_features = run_probe(student, self.reader, inputs, samples) if student_taps else {}
-        teacher_features: dict[Tap, list[Tensor]] = {}
         for name, teacher in self.teachers.items():
             preprocessors = [
                 getattr(model, 'data_preprocessor', None) for model in (student, teacher.model)
@@ -135,12 +132,19 @@ class Distiller(nn.Module):
             if None not in preprocessors:
                 teacher.renormalize = Renormalizer.between(*preprocessors)
             teacher.open_taps(teacher_taps[name])
-            if teacher_taps[name]:
-                teacher_features.update(teacher.probe(inputs, samples))
-        probed = Step(View.plain(inputs, samples), {}, student_features, teacher_features)
+        used = [self.teachers[name] for name, taps in teacher_taps.items() if taps]
+
+        def run(inputs: Tensor, samples: Any) -> Step:
+            features = run_probe(student, self.reader, inputs, samples) if student_taps else {}
+            targets = {tap: t for one in used for tap, t in one.probe(inputs, samples).items()}
+            return Step(View.plain(inputs, samples), {}, features, targets)
+
+        size, probed = probe([student, *(teacher.model for teacher in used)], size, run)
+        for teacher in used:
+            teacher.speed_up()
         self.shapes = {
             side: {tap: [tuple(t.shape) for t in kept] for tap, kept in found.items()}
-            for side, found in (('student', student_features), ('teacher', teacher_features))
+            for side, found in (('student', probed.student), ('teacher', probed.teacher))
         }
         for name, method in self.methods.items():
             with config_key(f'{KEY}.methods.{name}'):
@@ -149,6 +153,7 @@ class Distiller(nn.Module):
                 # Never used. Without any gradient, not even zeros, a clipped norm stays the same
                 # to the last bit.
                 method.requires_grad_(False)
+        return size
 
     def weights(self) -> dict[str, float]:
         """Return the weight of every method at the current iteration."""

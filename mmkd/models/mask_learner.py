@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from mmkd.functional import dice_diversity
 from mmkd.methods.maskd import MaskTokens
 from mmkd.models.teacher import Teacher, check_arguments
+from mmkd.probe import probe
 from mmkd.registry import MODELS
-from mmkd.taps import Tap, probe_batch
+from mmkd.taps import Tap
 from mmkd.utils import ConfigError, config_key, integer
 
 KEY = 'model'
@@ -43,7 +44,7 @@ class MaskLearner(BaseModel):
         token_weights: Whether a small head weighs the tokens. Defaults to True.
         dice_weight: Weight of the overlap, summed over levels. Defaults to 1.0.
         probe_size: Height and width of the small batch that measures the maps at build time.
-            Defaults to (128, 128).
+            Defaults to None: found out, see :mod:`mmkd.probe`.
         data_preprocessor: Defaults to None, the teacher's own.
 
     Raises:
@@ -58,7 +59,7 @@ class MaskLearner(BaseModel):
         num_tokens: int = 6,
         token_weights: bool = True,
         dice_weight: float = 1.0,
-        probe_size: tuple[int, int] = (128, 128),
+        probe_size: tuple[int, int] | None = None,
         data_preprocessor: Any = None,
     ) -> None:
         frozen = Teacher(**check_arguments(teacher, f'{KEY}.teacher'), key=f'{KEY}.teacher')
@@ -72,7 +73,8 @@ class MaskLearner(BaseModel):
         (picked,) = Tap.parse(dict(module=tap), levels, f'{KEY}.tap')
         whole = Tap(module=picked.module)
         frozen.open_taps({whole: f'{KEY}.tap'})
-        maps = frozen.probe(*probe_batch(frozen.model, (probe_size[0], probe_size[1])))[whole]
+        maps = probe([frozen.model], probe_size, frozen.probe)[1][whole]
+        frozen.speed_up()
         self.num_maps = len(maps)
         wanted = range(len(maps)) if picked.levels is None else picked.levels
         if any(not -len(maps) <= level < len(maps) for level in wanted):

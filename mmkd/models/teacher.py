@@ -104,6 +104,7 @@ class Teacher:
         self.fused: list[tuple[str, str]] = []
         self.trials: list[Trial] = []
         self.tapped_bytes = 0  # size of the last tapped tensors, for benchmarks
+        self._probed: tuple[Any, dict[Tap, list[Tensor]], list[tuple[str, str]]] | None = None
         self._started = False  # whether the first real batch has been seen
         self._undo_compile: Callable[[], None] | None = None
         #: Whether dropout and drop-path are active; all other modules stay in eval mode.
@@ -125,7 +126,7 @@ class Teacher:
 
     @torch.no_grad()
     def probe(self, inputs: Tensor, data_samples: Any) -> dict[Tap, list[Tensor]]:
-        """Run a small batch through all of the teacher and bring it into its fast form. Once.
+        """Run a small batch through the teacher.
 
         Args:
             inputs: Batch (N, 3, H, W); its values do not matter.
@@ -139,11 +140,19 @@ class Teacher:
         run = partial(self._read, self.model, Form(), noise, data_samples)
         expected: dict[Tap, list[Tensor]] = {}
         pairs = conv_bn_pairs(self.model, lambda: expected.update(run()))
+        self._probed = run, expected, pairs
+        return expected
+
+    @torch.no_grad()
+    def speed_up(self) -> None:
+        """Bring the teacher into its fast form, after :meth:`probe`. Once."""
+        assert self._probed is not None, 'probe() comes first'
+        run, expected, pairs = self._probed
+        self._probed = None
         if self.fuse_conv_bn:
             pairs = untapped(pairs, expected)
             self.fused = fuse_exactly(self.model, pairs, expected, run, self.key)
         self.form.apply(self.model)
-        return expected
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, data_samples: Any) -> dict[Tap, list[Tensor]]:

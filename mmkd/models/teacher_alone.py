@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from mmkd.models.normalization import Renormalizer
 from mmkd.models.teacher import Teacher, check_arguments
+from mmkd.probe import probe
 from mmkd.registry import MODELS
-from mmkd.taps import Tap, probe_batch
+from mmkd.taps import Tap
 from mmkd.utils.loading import build_plain
 
 # Modules that post-processing reads. Taps are read as fp32 too, and NMS has no half precision.
@@ -34,7 +35,7 @@ class TeacherAlone(BaseModel):
         teacher: Arguments of :class:`~mmkd.models.teacher.Teacher`.
         key: Config key of the teacher, for error messages.
         probe_size: Height and width of the small batch on which the fusion is checked. Defaults to
-            (128, 128).
+            None: found out, see :mod:`mmkd.probe`.
     """
 
     def __init__(
@@ -43,14 +44,15 @@ class TeacherAlone(BaseModel):
         scope: str,
         teacher: Mapping[str, Any],
         key: str,
-        probe_size: tuple[int, int] = (128, 128),
+        probe_size: tuple[int, int] | None = None,
     ) -> None:
         plain = build_plain(Config(dict(model=student, default_scope=scope)), 'model')
         super().__init__(data_preprocessor=plain.data_preprocessor)
         self.teacher = Teacher(**check_arguments(teacher, key), key=key)
         self.model = self.teacher.model  # registered, so that it moves to the device
         self.teacher.open_taps({Tap('backbone'): key})
-        self.teacher.probe(*probe_batch(self.model, (probe_size[0], probe_size[1])))
+        probe([self.model], probe_size, self.teacher.probe)
+        self.teacher.speed_up()
         self.renormalize = Renormalizer.between(
             plain.data_preprocessor, self.model.data_preprocessor
         )

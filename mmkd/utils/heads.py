@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from mmengine.model import is_model_wrapper
@@ -36,7 +37,7 @@ def count_classes(model: Any) -> int | None:
 
 
 def run_heads(model: nn.Module, inputs: Any, data_samples: Any, auxiliary: bool = True) -> Any:
-    """Return ``model(…, mode='tensor')``.
+    """Run a model to the outputs of its heads.
 
     Args:
         model: The model.
@@ -47,7 +48,7 @@ def run_heads(model: nn.Module, inputs: Any, data_samples: Any, auxiliary: bool 
     """
     found: Any = getattr(model, 'auxiliary_head', None)
     if found is None or not auxiliary:
-        return model(inputs, data_samples, mode='tensor')
+        return run_model(model, inputs, data_samples)
     heads = found if isinstance(found, nn.ModuleList) else [found]
 
     def call(module: nn.Module, args: Any, features: Any) -> None:
@@ -57,6 +58,17 @@ def run_heads(model: nn.Module, inputs: Any, data_samples: Any, auxiliary: bool 
     last: Any = model.neck if getattr(model, 'with_neck', False) else model.backbone
     handle = last.register_forward_hook(call)
     try:
-        return model(inputs, data_samples, mode='tensor')
+        return run_model(model, inputs, data_samples)
     finally:
         handle.remove()
+
+
+def run_model(model: nn.Module, inputs: Any, data_samples: Any) -> Any:
+    """Return ``model(…, mode='tensor')``.
+
+    Some heads take the data samples, such as Mask2Former's; mmseg does not pass them on.
+    """
+    head = getattr(model, 'decode_head', None)
+    if head is not None and 'batch_data_samples' in inspect.signature(head.forward).parameters:
+        return head(model.extract_feat(inputs), data_samples)
+    return model(inputs, data_samples, mode='tensor')

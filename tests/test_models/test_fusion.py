@@ -11,7 +11,8 @@ from torch import nn
 
 from mmkd.models import Teacher
 from mmkd.models.fusion import conv_bn_pairs, fuse
-from mmkd.taps import Tap, probe_batch
+from mmkd.probe import probe_batch
+from mmkd.taps import Tap
 
 SLOW = dict(fuse_conv_bn=False)
 
@@ -22,6 +23,7 @@ def teacher_of(folder, taps, task='cls', **keys):
     teacher.open_taps({Tap(**tap): 'key' for tap in taps})
     inputs, samples = probe_batch(teacher.model, (64, 64))
     teacher.probe(inputs, samples)
+    teacher.speed_up()
     inputs = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(1))
     return teacher, teacher(inputs, samples)
 
@@ -112,6 +114,7 @@ def test_fusion_that_is_not_exact_is_undone_and_said(tmp_path, said):
         teacher.open_taps({Tap(**tap[0]): 'key'})
         inputs, samples = probe_batch(teacher.model, (64, 64))
         teacher.probe(inputs, samples)
+        teacher.speed_up()
         assert bool(teacher.fused) != bent
         assert any('fuse_conv_bn: folding' in text for text in said) == bent
     assert isinstance(teacher.model.backbone.bn1, nn.BatchNorm2d)

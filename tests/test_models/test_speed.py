@@ -28,7 +28,8 @@ from mmkd.models.speed import (
     try_forms,
     whole_pieces,
 )
-from mmkd.taps import Tap, probe_batch
+from mmkd.probe import probe_batch
+from mmkd.taps import Tap
 from mmkd.utils import ConfigError
 
 SLOW = dict(fuse_conv_bn=False)
@@ -53,6 +54,7 @@ def teacher_of(folder, taps, task='cls', **keys):
     teacher.open_taps({Tap(**tap): 'key' for tap in taps})
     inputs, samples = probe_batch(teacher.model, (64, 64))
     teacher.probe(inputs, samples)
+    teacher.speed_up()
     inputs = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(1))
     return teacher, teacher(inputs, samples)
 

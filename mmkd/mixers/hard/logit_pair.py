@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.functional import resize_to
-from mmkd.taps import Tap, TapConfig, TapReader, probe_batch, run_probe
+from mmkd.probe import probe_batch, run_probe
+from mmkd.taps import Tap, TapConfig, TapReader
 from mmkd.utils import ConfigError
 
 
