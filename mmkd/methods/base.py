@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmkd.methods.adapters import Adapter
 from mmkd.methods.schedule import Schedule
 from mmkd.taps import Tap, TapConfig
-from mmkd.utils import ensure, log_warning
+from mmkd.utils import ensure
 from mmkd.view import View
 
 # What a method reads: a list of tensors, or a dict of lists where its taps are a dict.
@@ -40,6 +40,8 @@ class Method(nn.Module):
         levels: Which of the tapped tensors to use, on both sides. Defaults to None, all.
         weight: Weight of the method's losses: a number or the arguments of a
             :class:`~mmkd.methods.schedule.Schedule`. Defaults to 1.0.
+        resize: Whether student's and teacher's maps may differ in size, so that the student's are
+            resized. Defaults to False: maps of different strides are an error.
         warmup_iters: Deprecated; use ``weight=dict(value=…, warmup_iters=…)``. Defaults to None.
         every: Deprecated; use ``weight=dict(value=…, every=…)``. Defaults to None.
 
@@ -63,12 +65,14 @@ class Method(nn.Module):
         teacher: TapConfig | Mapping[str, TapConfig] | None = None,
         levels: Sequence[int] | None = None,
         weight: Any = 1.0,
+        resize: bool = False,
         warmup_iters: int | None = None,
         every: int | None = None,
     ) -> None:
         super().__init__()
         #: Config key, set by the builder; for warnings.
         self.key = type(self).__name__
+        self.resize = resize
         self.schedule = Schedule.parse(weight, warmup_iters, every)
         self.student_taps = parse_taps(student, levels, 'student')
         self.teacher_taps = parse_taps(teacher, levels, 'teacher')
@@ -111,7 +115,7 @@ class Method(nn.Module):
         )
 
     def check_pairs(self, student: Sequence[Tensor], teacher: Sequence[Tensor], ndim: int) -> None:
-        """Check that both sides yield as many tensors, each with ``ndim`` dimensions.
+        """Check that both sides yield as many tensors, each with ``ndim`` dimensions, of one size.
 
         Raises:
             ConfigError: They do not.
@@ -130,12 +134,7 @@ class Method(nn.Module):
                 f'cannot align {tuple(s.shape)} with {tuple(t.shape)}: {ndim} dimensions are '
                 'expected (for token sequences use dict(module=…, tokens=True))',
             )
-            if s.shape[2:] != t.shape[2:]:
-                log_warning(
-                    f"{self.key}: the student's map of {tuple(s.shape[2:])} cells and the "
-                    f"teacher's of {tuple(t.shape[2:])} are brought to one size (on the probe "
-                    'batch); tap maps of the same stride where there are some'
-                )
+            ensure(self.resize or s.shape[2:] == t.shape[2:], 'resize', misfit(student, teacher))
 
     def compute(self, student: Tensors, teacher: Tensors, view: View) -> dict[str, Tensor]:
         """Return the losses of one step, checked; the teacher's tensors simulated if need be.
@@ -203,6 +202,21 @@ class Method(nn.Module):
         """
         parameters = [p for p in self.parameters() if p.requires_grad]
         return torch.stack([p.sum() * 0.0 for p in parameters]).sum() if parameters else None
+
+
+def misfit(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> str:
+    """Return the error for maps (N, C, H, W) that differ in size, with the pairs that do not."""
+    sizes, others = ([tuple(t.shape[2:]) for t in side] for side in (student, teacher))
+    shown = [', '.join('×'.join(map(str, size)) for size in side) for side in (sizes, others)]
+    pairs = [(i, others.index(size)) for i, size in enumerate(sizes) if size in others]
+    hint = 'none of them correspond; '
+    if pairs:
+        own, other = zip(*pairs)
+        hint = f"the student's {own} correspond to the teacher's {other}; set levels on each side, "
+    return (
+        f"the student's maps have sizes {shown[0]} and the teacher's {shown[1]} on the probe "
+        f"batch, so their strides differ: {hint}or set resize=True to resize the student's"
+    )
 
 
 def check_losses(losses: Any) -> None:

@@ -133,7 +133,7 @@ def test_acam_equals_loops(student_channels, reduction):
 def test_masks_and_their_areas():
     teacher = [random(2, 4, 3, 4), random(2, 6, 2, 2, seed=1)]
     student = [random(2, 4, 3, 4, seed=2), random(2, 6, 1, 1, seed=3)]  # is interpolated
-    method = acam(student, teacher, num_masks=3)
+    method = acam(student, teacher, num_masks=3, resize=True)
     masks = method.masks(student, teacher, plain_view())
     method.compute(student, teacher, plain_view())
     areas = dict(spatial=[], channel=[])

@@ -48,7 +48,7 @@ def test_extreme_activations_are_finite():
 def test_levels_are_summed_channels_aligned_and_only_the_student_resized():
     student = [random(2, 2, 4, 4), random(2, 3, 2, 2, seed=1)]
     teacher = [random(2, 3, 8, 6, seed=2), random(2, 3, 2, 2, seed=3)]
-    method = built(CWD('a', 'b', tau=2.0), student, teacher)
+    method = built(CWD('a', 'b', tau=2.0, resize=True), student, teacher)
     assert len(list(method.parameters())) == 2  # one 1×1 convolution
     loss = method.compute(student, teacher, plain_view())
     assert list(loss) == ['cwd']

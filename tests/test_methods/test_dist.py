@@ -58,7 +58,8 @@ def test_two_classes(shape):
 def test_student_is_resized_to_the_teacher_and_mixed_images_are_gathered():
     view = mixed_view(2, PatchMix(variant='permutation', grid=(2, 2)))
     student, teacher = random(2, 4, 2, 2), 2 * random(2, 4, 4, 4, seed=1)
-    losses = built(DIST('a', 'b'), [student], [teacher]).compute([student], [teacher], view)
+    method = built(DIST('a', 'b', resize=True), [student], [teacher])
+    losses = method.compute([student], [teacher], view)
     resized = F.interpolate(student, (4, 4), mode='bilinear', align_corners=False)
     probs = view.simulate(teacher.softmax(1))
     assert not torch.equal(probs, teacher.softmax(1))

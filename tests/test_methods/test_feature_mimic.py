@@ -49,7 +49,7 @@ def test_mimic_is_the_sum_over_levels(student_channels):
 
 def test_spatial_size_is_interpolated_to_the_teachers():
     student, teacher = [random(2, 3, 4, 4)], [random(2, 3, 8, 6)]
-    method = built(FeatureMimic('a', 'b'), student, teacher)
+    method = built(FeatureMimic('a', 'b', resize=True), student, teacher)
     loss = method.compute(student, teacher, plain_view())['mimic']
     resized = F.interpolate(student[0], (8, 6), mode='bilinear', align_corners=False)
     assert float(loss) == pytest.approx(float((resized - teacher[0]).square().mean()), rel=1e-9)
@@ -59,7 +59,7 @@ def test_spatial_size_is_interpolated_to_the_teachers():
 def test_regressor_of_mdistiller(size, kernel):
     """A kernel by the ratio of the sizes, batch statistics, ReLU; other ratios are interpolated."""
     student, teacher = [random(3, 2, size, size)], [random(3, 4, 4, 4, seed=1)]
-    method = built(FeatureMimic('a', 'b', adapter='regressor'), student, teacher)
+    method = built(FeatureMimic('a', 'b', adapter='regressor', resize=True), student, teacher)
     conv = method.adapters[0].project[0]
     assert conv.kernel_size == (kernel, kernel)
     x = conv(student[0])
@@ -83,13 +83,18 @@ def test_a_convolution_also_where_the_channels_agree():
     torch.testing.assert_close(loss, (projected - teacher[0]).square().mean())
 
 
-def test_interpolation_is_announced_once_for_each_level_that_needs_it(monkeypatch):
-    said = []
-    monkeypatch.setattr('mmkd.utils.errors.print_log', lambda text, **kwargs: said.append(text))
-    student, teacher = [random(2, 3, 4, 4), random(2, 3, 2, 2)], [random(2, 3, 8, 6)]
-    built(FeatureMimic('a', 'b'), student, [*teacher, random(2, 3, 2, 2)])
-    assert len(said) == 1
-    assert 'FeatureMimic' in said[0] and '(4, 4)' in said[0] and '(8, 6)' in said[0]
+def test_maps_of_different_strides_are_refused_with_the_levels_that_correspond():
+    def maps(*sides):
+        return [random(2, 3, side, side) for side in sides]
+
+    message = r"student's maps have sizes 16×16, 8×8, 4×4 and the teacher's 32×32, 16×16, 8×8"
+    with pytest.raises(ConfigError, match=message) as error:
+        built(FeatureMimic('a', 'b'), maps(16, 8, 4), maps(32, 16, 8))
+    assert "the student's (0, 1) correspond to the teacher's (1, 2)" in str(error.value)
+    assert str(error.value).startswith('resize')
+    with pytest.raises(ConfigError, match='none of them correspond; or set resize=True'):
+        built(FeatureMimic('a', 'b'), maps(16), maps(4))
+    built(FeatureMimic('a', 'b', resize=True), maps(16), maps(4))
 
 
 def test_normalized_mimic():

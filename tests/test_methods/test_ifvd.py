@@ -95,7 +95,9 @@ def test_labels_follow_the_nearest_pixel_and_maps_the_teachers_size(mask_ignored
     teacher = [random(2, 6, 4, 4, seed=2), random(2, 6, 1, 1, seed=3)]
     labels = labels_of(2, 8, 8)
     labels[0, :4, :4] = 255
-    method = built(IFVD('a', 'b', num_classes=3, mask_ignored=mask_ignored), student, teacher)
+    method = built(
+        IFVD('a', 'b', num_classes=3, mask_ignored=mask_ignored, resize=True), student, teacher
+    )
     loss = method.compute(student, teacher, labeled_view(labels))
     assert list(loss) == ['variation']
     expected = [

@@ -45,7 +45,7 @@ def test_pixel_logits():
     view = mixed_view(batch, mixer)
     maps = naive.source_maps(mixer, batch, (16, 16))
     student, teacher = random(batch, 4, 3, 8), random(batch, 4, 6, 8, seed=1)
-    method = built(LogitKD('a', 'b', tau=2.0), [student], [teacher])
+    method = built(LogitKD('a', 'b', tau=2.0, resize=True), [student], [teacher])
     probs = naive.simulated((teacher / 2).softmax(1), maps)
     resized = F.interpolate(student, (6, 8), mode='bilinear', align_corners=False)
     total = [

@@ -76,7 +76,7 @@ def test_pools_then_compares(pool):
 def test_sizes_and_mixed_images():
     student, teacher = [random(2, 3, 4, 4)], [random(2, 6, 8, 8, seed=1)]
     view = mixed_view(2)
-    method = built(SKD('a', 'b', pool=2), student, teacher)
+    method = built(SKD('a', 'b', pool=2, resize=True), student, teacher)
     resized = F.interpolate(student[0], (8, 8), mode='bilinear', align_corners=False)
     simulated = view.simulate(teacher[0])
     expected = pairwise_loss(pooled(resized, 2), pooled(simulated, 2))
