@@ -69,6 +69,48 @@ def test_stopped_in_the_middle_of_an_epoch(shapes, tmp_path):
     assert not last.exists()
 
 
+class Killed(Exception):
+    """Stands for SIGKILL: nothing is saved."""
+
+
+class Kill(Hook):
+    """Ends the run at the start of one iteration."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.iter == self.at:
+            raise Killed
+
+
+@pytest.mark.parametrize('truncated', [False, True])
+def test_periodic_checkpoints_inside_an_epoch_know_their_place(truncated, shapes, tmp_path):
+    """A killed run trains the rest of its epoch; with two batches an update, none is repeated."""
+    often = {
+        'default_hooks.checkpoint.by_epoch': False,
+        'default_hooks.checkpoint.interval': 3,
+        'optim_wrapper.accumulative_counts': 2,
+    }
+    whole = run('adapters-cls', shapes, tmp_path, 'whole', **often)
+    with pytest.raises(Killed):
+        run('adapters-cls', shapes, tmp_path, 'cut', Kill(11 if truncated else 7), **often)
+    folder = tmp_path / 'cut'
+    # Iterations 3 and 9 are in the middle of an update; their checkpoints waited for it.
+    names = (
+        ['iter_10.pth', 'iter_4.pth', 'iter_6.pth'] if truncated else ['iter_4.pth', 'iter_6.pth']
+    )
+    assert sorted(p.name for p in folder.glob('*.pth')) == names
+    if truncated:
+        newest = folder / 'iter_10.pth'
+        newest.write_bytes(newest.read_bytes()[:5000])
+    steps = []
+    resumed = run('adapters-cls', shapes, tmp_path, 'cut', Count(steps), resume=True, **often)
+    assert steps == list(range(6, 12)) and resumed.iter == 12
+    a, b = everything(whole), everything(resumed)
+    assert a.keys() == b.keys() and not [k for k in a if not torch.equal(a[k], b[k])]
+
+
 def test_the_last_mini_batch_is_repeated_after_an_interruption(shapes, tmp_path):
     """Its logits are not saved; resuming neither fails nor compares the wrong images."""
     with pytest.raises(Interrupted):

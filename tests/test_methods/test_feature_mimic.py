@@ -11,6 +11,7 @@ from support.views import built, mixed_view, plain_view, random
 
 from mmkd.methods import FeatureMimic
 from mmkd.mixers import PatchMix
+from mmkd.utils import ConfigError
 
 
 @pytest.mark.parametrize('student_channels', [None, 6])

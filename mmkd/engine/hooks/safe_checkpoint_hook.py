@@ -42,7 +42,8 @@ class SafeCheckpointHook(CheckpointHook):
     - SIGTERM ends the run after the current iteration (with accumulated gradients, after the next
       update) with a checkpoint, ``interrupted.pth``, and exit code 143. A second SIGTERM ends it
       at once. With several ranks, they synchronize every ``stop_check`` iterations.
-    - A run that resumes in the middle of an epoch trains on the rest of that epoch.
+    - Every checkpoint inside an epoch holds its place there: the resumed run trains on the rest of
+      that epoch. No checkpoint holds accumulated gradients: one that is due waits for the update.
     - The checkpoint's entry ``random_states`` holds the states of the global generators of every
       rank; they are restored on resume, and validation leaves them unchanged. The states of
       data-loading workers are not saved: mmengine seeds them when they start.
@@ -74,6 +75,8 @@ class SafeCheckpointHook(CheckpointHook):
         self._stopping = False  # all ranks know
         self._handler: Any = None  # of SIGTERM, before this hook
         self._saved = -1  # iteration of the last checkpoint
+        self._done = 0  # iterations of this epoch
+        self._late = False  # a checkpoint waits for the next update
         self._states: list[dict[str, Any]] | None = None  # for the file that is being written
 
     def before_run(self, runner: Any) -> None:
@@ -150,24 +153,28 @@ class SafeCheckpointHook(CheckpointHook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Save if due; stop after SIGTERM."""
-        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        self._done = self._skipped + batch_idx + 1
+        wrapper = runner.optim_wrapper
+        accumulating = isinstance(wrapper, OptimWrapper) and not wrapper.should_update()
+        if not accumulating:
+            super().after_train_iter(runner, batch_idx, data_batch, outputs)
+            if self._late and self._saved != runner.iter + 1:
+                self._save_checkpoint(runner)
+        due = self.every_n_train_iters(runner, self.interval, self.save_begin)
+        self._late = accumulating and not self.by_epoch and (self._late or due)
         if get_world_size() == 1:
             self._stopping = self._signaled
         elif self.every_n_train_iters(runner, self.stop_check) and not self._stopping:
             signaled = torch.tensor(float(self._signaled))
             all_reduce(signaled, 'max')
             self._stopping = bool(signaled)
-        if not self._stopping:
+        if not self._stopping or accumulating:
             return
-        wrapper = runner.optim_wrapper
-        if isinstance(wrapper, OptimWrapper) and not wrapper.should_update():
-            return  # no checkpoint holds accumulated gradients
         if self._saved != runner.iter + 1:
-            self._save_interrupted(runner, self._skipped + batch_idx + 1)
+            self._save_interrupted(runner)
         self._stop(runner)
 
-    def _save_interrupted(self, runner: Any, done: int) -> None:
-        position = (done, len(runner.train_dataloader))
+    def _save_interrupted(self, runner: Any) -> None:
         with self._writing():
             runner.save_checkpoint(
                 self.out_dir,
@@ -175,7 +182,7 @@ class SafeCheckpointHook(CheckpointHook):
                 self.file_client_args,
                 save_optimizer=self.save_optimizer,
                 save_param_scheduler=self.save_param_scheduler,
-                meta=dict(epoch=runner.epoch, iter=runner.iter + 1, place_in_epoch=position),
+                meta=dict(epoch=runner.epoch, iter=runner.iter + 1),
                 by_epoch=False,
                 backend_args=self.backend_args,
                 **self.args,
@@ -197,6 +204,7 @@ class SafeCheckpointHook(CheckpointHook):
         if self._full_loader is not None:
             runner.train_loop.dataloader, self._full_loader = self._full_loader, None
             self._skipped = 0
+        self._done = 0
         super().after_train_epoch(runner)
 
     def before_val_epoch(self, runner: Any) -> None:
@@ -229,9 +237,11 @@ class SafeCheckpointHook(CheckpointHook):
         self._remove(self.file_backend.join_path(self.out_dir, INTERRUPTED))
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Add the random states."""
+        """Add the random states, and the place inside an epoch."""
         if self._states is not None:
             checkpoint[ENTRY] = self._states
+        if self._done and isinstance(runner.train_loop, EpochBasedTrainLoop):
+            checkpoint['meta']['place_in_epoch'] = (self._done, len(runner.train_dataloader))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
