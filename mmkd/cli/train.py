@@ -53,6 +53,7 @@ def main() -> None:
     check_inputs(cfg)
     protect_work_dir(cfg)
     save_safely(cfg)
+    add_hook(cfg)
     with explain_empty_data():
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         if any(isinstance(hook, SafeCheckpointHook) for hook in runner.hooks):
@@ -68,6 +69,14 @@ def save_safely(cfg: Config) -> None:
     kinds = ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook)
     if hook is not None and hook.get('type') in kinds:
         hook['type'] = 'mmkd.SafeCheckpointHook'
+
+
+def add_hook(cfg: Config) -> None:
+    """Add DistillHook to a distillation config that does not name it."""
+    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or ())]
+    kinds = ('mmkd.DistillHook', 'DistillHook')
+    if is_distilled(cfg) and not any(hook and hook.get('type') in kinds for hook in hooks):
+        cfg.default_hooks.distill = dict(type='mmkd.DistillHook')
 
 
 def protect_work_dir(cfg: Config) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmkd.methods.base import Method, all_taps
 from mmkd.methods.plugins import build_method
 from mmkd.mixers.base import Mixer
+from mmkd.models.combination import check_combination
 from mmkd.models.first_step import FirstStep
 from mmkd.models.inherit import copy_parts, inheritable
 from mmkd.models.nonfinite import NonFiniteGuard
@@ -19,9 +20,9 @@ from mmkd.models.speed import TeacherStream
 from mmkd.models.step import Step
 from mmkd.models.teacher import KEY, build_teachers, unknown_teacher
 from mmkd.probe import Size, probe, run_probe
-from mmkd.registry import build, find_task, refuse_mixer, refuse_task
+from mmkd.registry import build
 from mmkd.taps import Tap, TapReader, as_fp32
-from mmkd.utils import ConfigError, config_key, count_classes, progress
+from mmkd.utils import ConfigError, config_key, count_classes, log_warning, progress
 from mmkd.view import View
 
 # Takes the record of a step, before any loss is computed, and the active methods.
@@ -68,6 +69,8 @@ class Distiller(nn.Module):
             self.guard = NonFiniteGuard(on_nonfinite)
         self.inherit = (inherit,) if isinstance(inherit, str) else tuple(inherit)
         self.first_step: FirstStep | None = None
+        #: Whether DistillHook serves this run.
+        self.hooked = False
         #: Receives every step before its losses are computed, for pictures.
         self.recorder: Recorder | None = None
         self.methods = nn.ModuleDict()
@@ -79,7 +82,9 @@ class Distiller(nn.Module):
                 )
             self.methods[name] = build_method(config, f'{KEY}.methods.{name}')
         self.mixer = build(mixer, Mixer, f'{KEY}.mixer') if mixer else None
-        self._check_combination(student)
+        check_combination(student, self.mixer, self.methods)
+        if self.mixer is not None:
+            self.mixer.num_classes = self.mixer.num_classes or count_classes(student)
         self.teachers = build_teachers(teacher)
         # As they were loaded: later they may be fused, or of lower precision.
         self._inheritable = inheritable(self.inherit, self.teachers, student)
@@ -89,29 +94,6 @@ class Distiller(nn.Module):
             with config_key(f'{KEY}.mixer'):
                 self.mixer.build(student, self.teachers, self.probe_size)
         self._unchecked = set(self.methods)  # methods that have not taken their first step
-
-    def _check_combination(self, student: nn.Module) -> None:
-        """Check that task, mixer and methods can be combined."""
-        task = find_task(student)
-        for name, method in self.methods.items():
-            reason = refuse_task(method, task)
-            if reason:
-                raise ConfigError(f'{KEY}.methods.{name}.type', f'method {name!r} {reason}')
-            reason = refuse_mixer(method, self.mixer)
-            if reason:
-                raise ConfigError(f'{KEY}.mixer', f'method {name!r} {reason}')
-        reason = refuse_task(self.mixer, task) if self.mixer is not None else None
-        if reason:
-            raise ConfigError(f'{KEY}.mixer.type', f'{type(self.mixer).__name__} {reason}')
-        if self.mixer is None:
-            return
-        if self.mixer.soft_labels and getattr(getattr(student, 'head', None), 'cal_acc', False):
-            raise ConfigError(
-                'model.head.cal_acc',
-                'this mixer gives soft labels, for which mmpretrain cannot compute the training '
-                'accuracy: set it to False',
-            )
-        self.mixer.num_classes = self.mixer.num_classes or count_classes(student)
 
     def _build_methods(self, student: nn.Module, size: Size | None) -> Size:
         """Resolve all taps, measure them on a probe batch, build the methods; return its size."""
@@ -186,6 +168,13 @@ class Distiller(nn.Module):
             ConfigError: The data or the method do not fit.
             NonFiniteError: See :class:`~mmkd.models.nonfinite.NonFiniteGuard`.
         """
+        if not self.hooked and progress()[1] is not None:  # in a Runner
+            self.hooked = True  # says it once
+            log_warning(
+                'default_hooks.distill is missing: without DistillHook there is no report of the '
+                'first step, and checkpoints hold neither adapters nor state to resume from; add '
+                "distill=dict(type='mmkd.DistillHook')"
+            )
         weights = self.weights()
         active = {name: m for name, m in self.methods.items() if weights[name] != 0}
         if self.methods and not active:

@@ -53,6 +53,7 @@ class DistillHook(Hook):
         """
         if (distiller := distiller_of(runner)) is not None:
             distiller.first_step = FirstStep()
+            distiller.hooked = True
             name_files(runner.train_dataloader.dataset)
 
     def before_train_epoch(self, runner: Any) -> None:

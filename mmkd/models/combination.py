@@ -1,0 +1,39 @@
+"""Which tasks, mixers and methods go together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from mmkd.methods.base import Method
+from mmkd.mixers.base import Mixer
+from mmkd.models.teacher import KEY
+from mmkd.registry import find_task, refuse_mixer, refuse_task
+from mmkd.utils import ConfigError
+
+
+def check_combination(
+    student: nn.Module, mixer: Mixer | None, methods: Mapping[str, Method] | nn.ModuleDict
+) -> None:
+    """Check that the student's task, the mixer and the methods can be combined.
+
+    Raises:
+        ConfigError: They cannot; the message names the config key.
+    """
+    task = find_task(student)
+    for name, method in methods.items():
+        if reason := refuse_task(method, task):
+            raise ConfigError(f'{KEY}.methods.{name}.type', f'method {name!r} {reason}')
+        if reason := refuse_mixer(method, mixer):
+            raise ConfigError(f'{KEY}.mixer', f'method {name!r} {reason}')
+    if mixer is None:
+        return
+    if reason := refuse_task(mixer, task):
+        raise ConfigError(f'{KEY}.mixer.type', f'{type(mixer).__name__} {reason}')
+    if mixer.soft_labels and getattr(getattr(student, 'head', None), 'cal_acc', False):
+        raise ConfigError(
+            'model.head.cal_acc',
+            'this mixer gives soft labels, for which mmpretrain cannot compute the training '
+            'accuracy: set it to False',
+        )
