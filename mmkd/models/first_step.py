@@ -1,20 +1,51 @@
-"""The report of the first training step."""
+"""The report of a distillation step: losses, gradients, taps and teachers."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from torch import nn
 
 from mmkd.methods.base import Method
+from mmkd.models.gradients import Gradient, add, cosine, gradient_of, norm, reaches
 from mmkd.models.step import Step
 from mmkd.models.teacher import Teacher
 from mmkd.taps import flatten
 from mmkd.utils import ConfigError
+
+# Shares of the task's gradient outside of which a loss gets a warning, and the share that it names.
+HIGH, LOW, GOOD = 3.0, 0.01, 0.5
+TOTAL = 'distillation, all'
+
+
+@dataclass(frozen=True)
+class Row:
+    """One loss in the report.
+
+    Args:
+        name: Its name in the log.
+        weight: Weight of its method, after warm-up.
+        value: Value with this weight.
+        ratio: Value divided by the task loss.
+        gradient: Norm of its gradient on the student's trained parameters; None where autograd
+            cannot tell.
+        share: That norm divided by the norm of the task's gradient.
+        cosine: Cosine of the angle between the two gradients.
+    """
+
+    name: str
+    weight: float
+    value: float
+    ratio: float
+    gradient: float | None
+    share: float | None
+    cosine: float | None
 
 
 class FirstStep:
@@ -24,7 +55,8 @@ class FirstStep:
         self.done = False
         self.notes: list[str] = []
         self.task: dict[str, float] = {}
-        self.rows: list[tuple[str, float, float, float, float | None]] = []
+        self.task_gradient: float | None = None
+        self.rows: list[Row] = []
         self.taps: list[tuple[str, str, str]] = []
         self.auxiliary: set[str] = set()
 
@@ -40,48 +72,102 @@ class FirstStep:
             ConfigError: A distillation loss has no gradient path to the student.
         """
         self.done = True
-        for name, value in step.losses.items():
-            if 'loss' in name:
-                self.task[name] = float(sum(t.detach().mean() for t in flatten(value)))
         own = [
             p for n, p in student.named_parameters() if p.requires_grad and 'distiller.' not in n
         ]
-        total = sum(self.task.values())
+        losses = {
+            name: torch.stack([t.mean() for t in flatten(value)]).sum()
+            for name, value in step.losses.items()
+            if 'loss' in name
+        }
+        self.task = {name: float(value.detach()) for name, value in losses.items()}
+        task = gradient_of(torch.stack([*losses.values()]).sum(), own) if losses else None
+        self.task_gradient = None if task is None else norm(task)
+        whole: Gradient | None = [None] * len(own)
         for (name, term), value in step.terms.items():
-            weight = step.weights[name]
-            norm = gradient_norm(value * weight, own)
+            weight = methods[name].schedule.value  # not that of a warm-up's first step
+            gradient = gradient_of(value * weight, own)
             full_name = f'distill.{name}.loss_{term}'
             if term in methods[name].auxiliary:
                 self.auxiliary.add(full_name)
-            elif norm == 0.0 and float(value.detach()) != 0.0:
+            elif gradient is not None and not reaches(gradient):
                 raise ConfigError(
                     f'model.distill.methods.{name}',
                     f'its loss {term} has no gradient to the student: every tapped module is '
                     'frozen, or precedes everything that is trained',
                 )
-            weighted = float(value.detach()) * weight
-            ratio = weighted / total if total else float('nan')
-            self.rows.append((full_name, weight, weighted, ratio, norm))
+            self.rows.append(self._row(full_name, weight, float(value.detach()), gradient, task))
+            whole = None if whole is None or gradient is None else add(whole, gradient)
+        value = sum(row.value for row in self.rows)
+        self.rows.append(self._row(TOTAL, 1.0, value, whole, task))
         for side, tensors in (('student', step.student), ('teacher', step.teacher)):
             for tap, kept in tensors.items():
                 shapes = ' '.join('×'.join(map(str, t.shape)) for t in kept)
                 self.taps.append((side, str(tap), shapes))
 
-    def report(self, teachers: Mapping[str, Teacher]) -> str:
+    def _row(
+        self, name: str, weight: float, value: float, gradient: Any, task: Gradient | None
+    ) -> Row:
+        """Return the row of a loss from its unweighted value and its weighted gradient."""
+        total = sum(self.task.values())
+        size = None if gradient is None else norm(gradient)
+        share = angle = None
+        if size is not None and task is not None and self.task_gradient:
+            share, angle = size / self.task_gradient, cosine(gradient, task)
+        ratio = value * weight / total if total else float('nan')
+        return Row(name, weight, value * weight, ratio, size, share, angle)
+
+    def scalars(self) -> dict[str, float]:
+        """Return the ratios and shares by name, for the log."""
+        found = {}
+        for row in self.rows:
+            name = row.name.replace(TOTAL, 'distill')
+            for kind, value in (('ratio_to_task', row.ratio), ('gradient_to_task', row.share)):
+                if value is not None:
+                    found[f'{name}.{kind}'] = value
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON can hold it."""
+        return dict(
+            task=self.task,
+            task_gradient=self.task_gradient,
+            losses=[asdict(row) for row in self.rows],
+            taps=[dict(zip(('model', 'module', 'shapes'), tap)) for tap in self.taps],
+            warnings=self.warnings(),
+        )
+
+    def report(
+        self, teachers: Mapping[str, Teacher], title: str = 'First distillation step'
+    ) -> str:
         """Return the tables as text."""
-        losses = Table(title='First distillation step', title_justify='left')
-        for column in ('loss', 'weight', 'weighted value', 'ratio to task', 'gradient norm'):
+        losses = Table(title=title, title_justify='left')
+        for column in (
+            'loss',
+            'weight',
+            'weighted value',
+            '÷ task',
+            'gradient',
+            '÷ task',
+            'cosine',
+        ):
             losses.add_column(column, justify='left' if column == 'loss' else 'right')
+        size = shown(self.task_gradient)
         for name, value in self.task.items():
-            losses.add_row(name, '', f'{value:.4g}', '', '')
-        for name, weight, value, ratio, norm in self.rows:
-            shown = 'n/a' if norm is None else f'{norm:.3g}'
-            losses.add_row(name, f'{weight:g}', f'{value:.4g}', f'{ratio:.3f}', shown)
+            alone = len(self.task) == 1
+            losses.add_row(name, '', f'{value:.4g}', '', size if alone else '', '', '')
+        if len(self.task) > 1:
+            total = sum(self.task.values())
+            losses.add_row('task, all', '', f'{total:.4g}', '', size, '', '')
+        for row in self.rows:
+            weight = '' if row.name == TOTAL else f'{row.weight:g}'
+            cells = [f'{row.value:.4g}', f'{row.ratio:.3f}', *map(shown, (row.gradient, row.share))]
+            losses.add_row(row.name, weight, *cells, shown(row.cosine, '.2f'))
         taps = Table(title='Taps', title_justify='left')
         for column in ('model', 'module', 'shapes'):
             taps.add_column(column, overflow='fold')
-        for row in self.taps:
-            taps.add_row(*row)
+        for tap in self.taps:
+            taps.add_row(*tap)
         lines = []
         for name, teacher in teachers.items():
             counts = ', '.join(f'{k} {v}' for k, v in teacher.load_report.items())
@@ -94,38 +180,33 @@ class FirstStep:
         return '\n'.join([render(losses), render(taps), *lines, *self.notes, *self.warnings()])
 
     def warnings(self) -> list[str]:
-        """Return warnings about the sizes of the losses."""
+        """Return warnings about losses whose gradient is far from the task's."""
         found = []
-        for name, _, _, ratio, _ in self.rows:
-            if name in self.auxiliary:
-                continue  # does not act on the student
-            if ratio > 10:
+        for row in self.rows:
+            if row.name in self.auxiliary or row.name == TOTAL or row.share is None:
+                continue
+            if row.gradient == 0.0:
+                if row.value != 0.0:
+                    found.append(
+                        f'WARNING: {row.name} has a zero gradient on the student in this step: its '
+                        'logits or features are saturated'
+                    )
+                continue
+            good = f'{row.weight * GOOD / row.share:.2g} would give {GOOD:g}'
+            size = f'{row.name} has {row.share:.2g} times the gradient of the task'
+            if row.share > HIGH:
+                found.append(f'WARNING: {size}, which it will dominate: a weight of {good}')
+            elif row.share < LOW:
                 found.append(
-                    f'WARNING: {name} is {ratio:.0f} times the task loss, which it will dominate: '
-                    'lower the weight'
-                )
-            elif 0 <= ratio < 1e-3:
-                found.append(
-                    f'WARNING: {name} is {ratio:.1e} of the task loss and will hardly have an '
-                    'effect: raise the weight, unless it warms up or starts near zero by nature'
+                    f'WARNING: {size} and will hardly have an effect: a weight of {good}, unless '
+                    'it warms up or starts near zero by nature'
                 )
         return found
 
 
-def gradient_norm(loss: Tensor, parameters: list[nn.Parameter]) -> float | None:
-    """Return the norm of a loss's gradient, or None where autograd cannot tell.
-
-    ``torch.autograd.grad`` leaves ``.grad`` and DDP's hooks alone. It cannot pass through
-    re-entrant checkpointing.
-    """
-    if not loss.requires_grad:
-        return 0.0
-    try:
-        gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    except RuntimeError:
-        return None
-    norms = [g.detach().float().norm() for g in gradients if g is not None]
-    return float(torch.stack(norms).norm()) if norms else 0.0
+def shown(value: float | None, form: str = '.3g') -> str:
+    """Return a number for a cell."""
+    return 'n/a' if value is None else f'{value:{form}}'
 
 
 def render(table: Table) -> str:

@@ -58,19 +58,34 @@ def test_report(task, tmp_path):
     for name, value in tasks.items():
         assert row(report, name)[2] == f'{value:.4g}'
     own = [p for n, p in model.named_parameters() if 'distiller' not in n]
+
+    def gradient(loss):
+        found = torch.autograd.grad(loss, own, retain_graph=True, allow_unused=True)
+        zeros = [torch.zeros_like(p) if g is None else g for p, g in zip(own, found)]
+        return torch.cat([g.flatten() for g in zeros])
+
+    of_task = gradient(sum(losses[name] for name in tasks))
+    of_all = torch.zeros_like(of_task)
     for name, weight in {
         'distill.feature.loss_mimic': '1',
         'distill.logits.loss_kd': '0.5',
     }.items():
-        gradients = torch.autograd.grad(losses[name], own, retain_graph=True, allow_unused=True)
-        norm = torch.cat([g.flatten() for g in gradients if g is not None]).norm()
+        of_loss = gradient(losses[name])
+        of_all += of_loss
         cells = row(report, name)
         assert cells[1] == weight
         assert float(cells[2]) == pytest.approx(float(losses[name].detach()), rel=1e-3)
         assert float(cells[3]) == pytest.approx(
             float(losses[name].detach()) / sum(tasks.values()), abs=1e-3
         )
-        assert float(cells[4]) == pytest.approx(float(norm), rel=1e-2)
+        assert float(cells[4]) == pytest.approx(float(of_loss.norm()), rel=1e-2)
+        share = float(of_loss.norm() / of_task.norm())
+        assert float(cells[5]) == pytest.approx(share, rel=1e-2)
+        cosine = float(torch.cosine_similarity(of_loss, of_task, 0))
+        assert float(cells[6]) == pytest.approx(cosine, abs=0.01)
+    assert float(row(report, 'distillation, all')[4]) == pytest.approx(
+        float(of_all.norm()), rel=1e-2
+    )
     teacher = model.distiller.teachers['']
     checkpoint = torch.load(distill['teacher']['checkpoint'])
     entries = len(checkpoint['state_dict'])
@@ -90,12 +105,21 @@ def test_no_gradients_are_left_on_the_student(tmp_path):
 
 
 def test_warnings_for_weights_that_are_off(tmp_path):
-    for weight, text in ((1e4, 'times the task loss'), (1e-9, 'hardly have an effect')):
+    for weight, text in ((1e4, 'which it will dominate'), (1e-9, 'hardly have an effect')):
         method = dict(MIMIC['cls'], weight=weight)
         _, _, report = observed('cls', distill_of('cls', tmp_path, feature=method))
-        assert re.search(f'WARNING: distill.feature.loss_mimic is .*{text}', report)
-    _, _, report = observed('cls', distill_of('cls', tmp_path, feature=MIMIC['cls']))
-    assert 'WARNING' not in report
+        pattern = (
+            rf'WARNING: distill.feature.loss_mimic has .*{text}: a weight of (\S+) would give 0.5'
+        )
+        good = float(re.search(pattern, report)[1])
+        method = dict(MIMIC['cls'], weight=dict(value=good, warmup_iters=10, begin=-1))
+        method['weight'].pop('begin')
+        model, _, report = observed(
+            'cls', distill_of('cls', tmp_path, feature=dict(method, weight=good))
+        )
+        assert 'WARNING' not in report
+        share = model.distiller.first_step.rows[0].share
+        assert share == pytest.approx(0.5, rel=0.1)
 
 
 def test_renormalized_teachers_and_inherited_parts_are_mentioned(tmp_path):

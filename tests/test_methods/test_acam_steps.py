@@ -36,7 +36,7 @@ def test_the_report_does_not_judge_terms_that_train_the_masks(tmp_path):
     model = make_student('det', teacher=teacher_config('det', tmp_path), methods=dict(acam=method))
     model.distiller.first_step = FirstStep()
     model(*preprocessed(model, 'det'), mode='loss')
-    rows = {row[0]: row for row in model.distiller.first_step.rows}
+    rows = {row.name: row for row in model.distiller.first_step.rows}
     diversity = rows['distill.acam.loss_diversity']
-    assert diversity[3] > 10 and diversity[4] == 0.0
+    assert diversity.ratio > 10 and diversity.gradient == 0.0
     assert not any('diversity' in text for text in model.distiller.first_step.warnings())

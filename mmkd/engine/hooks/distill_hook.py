@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
+from mmengine.fileio import dump
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.utils import apply_to
@@ -19,11 +21,17 @@ from mmkd.registry import HOOKS
 from mmkd.utils import ConfigError, config_key, unwrap
 
 ENTRY = 'distiller'
+# The ratios of gradients are measured so often in a run, and not more often than this.
+PARTS, SHORTEST = 20, 20
 
 
 @HOOKS.register_module()
 class DistillHook(Hook):
     """Report the first step, save adapters and method state, check the data, and visualize.
+
+    The report is repeated after 5 % of the run, and written to ``first_step.txt`` and ``.json`` in
+    the work directory. Ratios of losses and gradients to the task's are logged twenty times in a
+    run.
 
     With ``model.distill.on_nonfinite='skip_step'`` it also skips the optimizer update of skipped
     steps.
@@ -44,6 +52,7 @@ class DistillHook(Hook):
     def __init__(self, vis_interval: int = 0, vis_images: int = 1) -> None:
         self.vis_interval = vis_interval
         self.vis_images = vis_images
+        self._reports: list[dict[str, Any]] = []
 
     def before_run(self, runner: Any) -> None:
         """Request the report of the first step; runs before weights are initialized.
@@ -54,6 +63,7 @@ class DistillHook(Hook):
         if (distiller := distiller_of(runner)) is not None:
             distiller.first_step = FirstStep()
             distiller.hooked = True
+            self._reports = []
             name_files(runner.train_dataloader.dataset)
 
     def before_train_epoch(self, runner: Any) -> None:
@@ -98,24 +108,42 @@ class DistillHook(Hook):
         if (distiller := distiller_of(runner)) is None:
             return
         check_batch(data_batch, unwrap(runner.model))
+        interval = max(round(runner.max_iters / PARTS), SHORTEST)
+        if self.every_n_train_iters(runner, interval) and distiller.first_step is None:
+            distiller.first_step = FirstStep()
         if self.every_n_train_iters(runner, self.vis_interval) and is_main_process():
             distiller.recorder = Observer(unwrap(runner.model).data_preprocessor)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Log the report of the first step with an active method; visualize recorded steps."""
+        """Report the first step with an active method and a later one; visualize recorded steps."""
         if (distiller := distiller_of(runner)) is None:
             return
         if distiller.guard.pending_updates and runner.optim_wrapper.should_update():
             distiller.guard.pending_updates = 0
         if distiller.first_step is not None and distiller.first_step.done:
             if is_main_process():
-                runner.logger.info('\n' + distiller.first_step.report(distiller.teachers))
+                self.report(runner, distiller, distiller.first_step)
             distiller.first_step = None
         if isinstance(distiller.recorder, Observer):
             self.draw(runner, distiller.recorder)
             distiller.recorder = None
+
+    def report(self, runner: Any, distiller: Distiller, observed: FirstStep) -> None:
+        """Log the ratios of a step; write and print the report of the first two."""
+        step = runner.iter + 1
+        runner.visualizer.add_scalars(observed.scalars(), step)
+        if len(self._reports) == 2:
+            return
+        title = f'Distillation step {step}' if self._reports else 'First distillation step'
+        text = observed.report(distiller.teachers, title)
+        runner.logger.info('\n' + text)
+        self._reports.append(dict(step=step, **observed.as_dict()))
+        mode = 'a' if len(self._reports) > 1 else 'w'
+        with open(Path(runner.work_dir, 'first_step.txt'), mode) as file:
+            file.write(text + '\n\n')
+        dump(self._reports, Path(runner.work_dir, 'first_step.json'), indent=1)
 
     def draw(self, runner: Any, observer: Observer) -> None:
         """Pass the images and mask areas of a step to the visualizer."""
@@ -152,7 +180,7 @@ class DistillHook(Hook):
             if distiller.state_dict():
                 raise RuntimeError(
                     f'the checkpoint has no {ENTRY!r} entry, so the adapters cannot be resumed; '
-                    'it was written without distillation: use load_from instead of resume'
+                    'its run had no distillation or no DistillHook: use load_from instead of resume'
                 )
             return
         try:
