@@ -69,7 +69,7 @@ def test_stopped_in_the_middle_of_an_epoch(shapes, tmp_path):
     assert not last.exists()
 
 
-class Killed(Exception):
+class Killed(Exception):  # noqa: N818
     """Stands for SIGKILL: nothing is saved."""
 
 

@@ -99,7 +99,7 @@ def rank(path: Path) -> tuple[int, int, str]:
 
 
 def last_modules(model: nn.Module) -> tuple[tuple[int, int], dict[str, str]]:
-    """Return the size of a probe batch, and the modules to tap: last stage, neck, last of a head."""
+    """Return the size of a probe batch, and what to tap: last stage, neck, last of a head."""
     called: list[str] = []
 
     def record(name: str) -> Any:
