@@ -54,6 +54,7 @@ def main() -> None:
     protect_work_dir(cfg)
     save_safely(cfg)
     add_hook(cfg)
+    protect_adapters(cfg)
     with explain_empty_data():
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         if any(isinstance(hook, SafeCheckpointHook) for hook in runner.hooks):
@@ -77,6 +78,17 @@ def add_hook(cfg: Config) -> None:
     kinds = ('mmkd.DistillHook', 'DistillHook')
     if is_distilled(cfg) and not any(hook and hook.get('type') in kinds for hook in hooks):
         cfg.default_hooks.distill = dict(type='mmkd.DistillHook')
+
+
+def protect_adapters(cfg: Config) -> None:
+    """Keep ``custom_keys`` of the student, such as ``head``, off adapters whose name has them.
+
+    mmengine takes the longest key that is part of a parameter's name.
+    """
+    wrapper = cfg.get('optim_wrapper') or {}
+    keys = (wrapper.get('paramwise_cfg') or {}).get('custom_keys')
+    if is_distilled(cfg) and keys:
+        keys.setdefault('distiller.methods.', dict(lr_mult=1.0, decay_mult=1.0))
 
 
 def protect_work_dir(cfg: Config) -> None:
