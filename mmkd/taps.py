@@ -152,8 +152,8 @@ class TapReader:
             model: The model, with the modules that were checked at build time.
             inputs: Batch (N, C, H, W).
             data_samples: N data samples.
-            run: Called with both instead of :func:`~mmkd.utils.run_heads`. Without it, an exception of
-                the first pass is ignored if every tap has been called before. Defaults to None.
+            run: Called with both instead of :func:`~mmkd.utils.run_heads`. Without it, an exception
+                of the first pass is ignored if every tap has been called before. Defaults to None.
             stop: End the pass after the last call of a tap; the output is None then. Defaults to
                 False.
 
