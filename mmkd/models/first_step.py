@@ -121,7 +121,8 @@ class FirstStep:
         """Return the ratios and shares by name, for the log."""
         found = {}
         for row in self.rows:
-            name = row.name.replace(TOTAL, 'distill')
+            # Whatever has 'loss' in its name is summed or drawn as one.
+            name = row.name.replace(TOTAL, 'distill').replace('loss_', '')
             for kind, value in (('ratio_to_task', row.ratio), ('gradient_to_task', row.share)):
                 if value is not None:
                     found[f'{name}.{kind}'] = value
