@@ -5,6 +5,7 @@ model = dict(
     type='mmkd.Distilled',
     student=_base_.model.type,
     distill=dict(
+        inherit=(),  # the student starts from random weights, as in the authors' code
         teacher=dict(
             config='mmkd::teachers/resnet-droppath_r18-w16_fashion-mnist.py',
             checkpoint='work_dirs/teachers/resnet-droppath_r18-w16_fashion-mnist/teacher.pth',

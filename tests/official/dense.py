@@ -64,13 +64,13 @@ def cwd_cirkd(case: Case) -> Tensor:
 @official('pkd_*')
 def pkd(case: Case) -> Tensor:
     """Half the squared difference of standardized maps."""
-    return case.params['loss_weight'] * loss(prepared(PKD('a', 'b'), case), case)
+    return case.params['loss_weight'] * loss(prepared(PKD('a', 'b', resize=True), case), case)
 
 
 @official('at_*')
 def at(case: Case) -> Tensor:
     """Squared difference of attentions of unit length."""
-    return loss(prepared(AT('a', 'b', p=case.params['p']), case), case)
+    return loss(prepared(AT('a', 'b', p=case.params['p'], resize=True), case), case)
 
 
 @official('fitnet_cirkd_*')
