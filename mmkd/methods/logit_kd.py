@@ -12,7 +12,7 @@ from mmkd.functional import class_rows, kl_divergence, resize_to
 from mmkd.methods.base import Method
 from mmkd.methods.classification import check_channels, check_class_channels, refuse_regions
 from mmkd.registry import MODELS
-from mmkd.utils import ConfigError, integer, one_of, positive
+from mmkd.utils import ConfigError, ensure, integer, one_of, positive
 from mmkd.view import View
 
 
@@ -68,15 +68,16 @@ class LogitKD(Method):
             on the simulated feature map, to which a patch without evidence adds nothing; for
             mmpretrain's classifiers. Maps are always gathered location by location. Defaults to
             ``'mixture'``.
+        entropy: Add the teacher's entropy, a constant: the value is then a cross-entropy, with the
+            same gradient. Not for sigmoid heads. Defaults to False.
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: the loss is that of ``megvii-research/mdistiller@a08d46f``; the head's own keeps its
-    weight. KD in ``yzd-v/cls_KD@1e5d48f`` is a cross-entropy, larger by τ² times the teacher's
-    entropy, a constant, with the same gradient. On maps the student is resized to the teacher.
+    weight. KD in ``yzd-v/cls_KD@1e5d48f`` is a cross-entropy (``entropy=True``). On maps the student is resized to the teacher.
     Pixels with the ignore label count.
     ``winycg/CIRKD@dab64db`` has the same pixel term. With a batch of N images, that of
-    ``irfanICMLL/structure_knowledge_distillation@ce208e1`` is N times as large, plus the teacher's
-    entropy, a constant; that of ``YukangWang/IFVD@950a7a5`` is 1/K of it: ``weight`` expresses
+    ``irfanICMLL/structure_knowledge_distillation@ce208e1`` is N times as large, with
+    ``entropy=True``; that of ``YukangWang/IFVD@950a7a5`` is 1/K of it: ``weight`` expresses
     both. At a location with several sources (MixUp, patches smaller than a stride) the logits of a
     dense head are averaged, not its probabilities.
     """
@@ -91,6 +92,7 @@ class LogitKD(Method):
         activation: str = 'softmax',
         num_classes: int | None = None,
         logit_sim: str = 'mixture',
+        entropy: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(student, teacher, **kwargs)
@@ -98,6 +100,9 @@ class LogitKD(Method):
         self.activation = one_of(('softmax', 'sigmoid'), activation=activation)
         self.num_classes = integer(1, optional=True, num_classes=num_classes)
         self.logit_sim = one_of(('mixture', 'pooled'), logit_sim=logit_sim)
+        sigmoid = activation == 'sigmoid'
+        ensure(not (entropy and sigmoid), 'entropy', 'must be False for a head of sigmoids')
+        self.entropy = entropy
         # A teacher is no part of this module: a plain list keeps it unregistered.
         self._classifier: list[Any] = []
 
@@ -142,7 +147,7 @@ class LogitKD(Method):
         losses = []
         for s, t in zip(student, targets):
             s = resize_to(s, tuple(t.shape[-2:])) if s.ndim == 4 else s
-            losses.append(self._dense_loss(s, t) if dense else kl_divergence(s, t, self.tau))
+            losses.append(self._dense_loss(s, t) if dense else self._divergence(s, t))
         return dict(kd=torch.stack(losses).mean())
 
     def _dense_loss(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -152,4 +157,11 @@ class LogitKD(Method):
             student, teacher = class_rows(student, classes), class_rows(teacher, classes)
         if self.activation == 'sigmoid':
             return dense_binary_kl(student, teacher, self.tau)
-        return kl_divergence(student, (teacher / self.tau).softmax(1), self.tau)
+        return self._divergence(student, (teacher / self.tau).softmax(1))
+
+    def _divergence(self, student: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of logits (N, K, ...), from the teacher's distributions at τ."""
+        loss = kl_divergence(student, target, self.tau)
+        if self.entropy:
+            loss = loss + self.tau**2 * torch.special.entr(target).sum(1).mean()
+        return loss

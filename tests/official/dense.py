@@ -53,9 +53,13 @@ def cwd(case: Case) -> Tensor:
     return case.params['loss_weight'] * loss(method, case)
 
 
-@official('cwd_cirkd_*')
+@official('cwd_cirkd_same_channels')
+@official(
+    'cwd_cirkd_channels_4_to_7',
+    deviation="CWD divides by the teacher's channels, CIRKD by the student's: weight=C_t / C_s",
+)
 def cwd_cirkd(case: Case) -> Tensor:
-    """CIRKD divides by the student's channels: a weight of C_t / C_s."""
+    """The weight has the ratio of the channels."""
     method = prepared(CWD('a', 'b', tau=case.params['tau']), case)
     fill(method.adapters[0].project, case, 'conv')
     return case['teacher'].shape[1] / case['student'].shape[1] * loss(method, case)

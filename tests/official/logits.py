@@ -21,23 +21,17 @@ waiting('the official map loss is not implemented yet', 'cospress_global_*', 'co
 
 
 @official('kd_mdistiller_*')
-def kd(case: Case) -> Tensor:
+def kd(case: Case, entropy: bool = False) -> Tensor:
     """KL at a temperature, mean over the images."""
-    method = LogitKD('head', 'head', tau=case.params['tau'], weight=1.0)
+    method = LogitKD('head', 'head', tau=case.params['tau'], entropy=entropy)
     student, teacher = [case['student']], [case['teacher']]
     return method.compute(student, teacher, plain_view(len(student[0])))['kd']
 
 
-@official(
-    'kd_cls_kd_cross_entropy',
-    deviation="LogitKD subtracts the teacher's entropy, a constant; weight=alpha",
-)
+@official('kd_cls_kd_cross_entropy')
 def kd_cross_entropy(case: Case) -> Tensor:
-    """A cross entropy: KL and the teacher's entropy, which is constant."""
-    tau = case.params['tau']
-    target = (case['teacher'] / tau).softmax(1)
-    entropy = -(target * target.log()).sum(1).mean()
-    return case.params['alpha'] * (kd(case) + tau**2 * entropy)
+    """A cross-entropy: KL and the teacher's entropy, which is constant; the weight is alpha."""
+    return case.params['alpha'] * kd(case, entropy=True)
 
 
 def losses(method: Method, case: Case) -> dict[str, Tensor]:

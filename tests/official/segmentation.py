@@ -15,9 +15,9 @@ from official.cases import Case, official, waiting
 waiting('mmkd has no Af-DCD yet', 'afdcd_*')
 
 
-def pixel_kd(case: Case, tau: float = 1.0) -> Tensor:
+def pixel_kd(case: Case, tau: float = 1.0, entropy: bool = False) -> Tensor:
     """KL over the classes, mean over the pixels of all images."""
-    method = LogitKD('decode_head.conv_seg', 'decode_head.conv_seg', tau=tau)
+    method = LogitKD('decode_head.conv_seg', 'decode_head.conv_seg', tau=tau, entropy=entropy)
     return method.compute([case['student']], [case['teacher']], plain_view())['kd']
 
 
@@ -29,10 +29,8 @@ def pixel_kd_cirkd(case: Case) -> Tensor:
 
 @official('pixelkd_skd_authors')
 def pixel_kd_skd(case: Case) -> Tensor:
-    """N times LogitKD, and the teacher's entropy, which is constant."""
-    target = case['teacher'].softmax(1)
-    entropy = -(target * target.log()).sum(1).mean()
-    return len(target) * (pixel_kd(case) + entropy)
+    """N times LogitKD with the teacher's entropy, which is constant; the weight has the N."""
+    return len(case['teacher']) * pixel_kd(case, entropy=True)
 
 
 @official('pixelkd_ifvd_authors')

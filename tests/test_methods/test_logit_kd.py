@@ -39,6 +39,28 @@ def test_image_logits(tau):
         assert float(loss['kd']) == pytest.approx(total, rel=1e-6)
 
 
+@pytest.mark.parametrize('shape', [(3, 5), (2, 4, 2, 3)])
+def test_with_the_entropy_it_is_a_cross_entropy_with_the_same_gradient(shape):
+    student, teacher = random(*shape).requires_grad_(), random(*shape, seed=1)
+    losses = {}
+    for entropy in (False, True):
+        method = built(LogitKD('a', 'b', tau=2.0, entropy=entropy), [student], [teacher])
+        losses[entropy] = method.compute([student], [teacher], plain_view(len(student)))['kd']
+    rows, targets = ((x / 2).movedim(1, -1).reshape(-1, shape[1]) for x in (student, teacher))
+    expected = [
+        -sum(p * q for p, q in zip(t.softmax(0).tolist(), s.log_softmax(0).tolist()))
+        for s, t in zip(rows.detach(), targets)
+    ]
+    assert float(losses[True].detach()) == pytest.approx(4 * sum(expected) / len(expected))
+    gradients = [torch.autograd.grad(value, student)[0] for value in losses.values()]
+    assert torch.equal(*gradients)
+
+
+def test_the_entropy_is_not_for_sigmoids():
+    with pytest.raises(ConfigError, match='entropy: must be False for a head of sigmoids'):
+        LogitKD('a', 'b', activation='sigmoid', entropy=True)
+
+
 def test_pixel_logits():
     batch = 2
     mixer = PatchMix(variant='permutation', grid=(2, 2))
