@@ -73,13 +73,13 @@ class LogitKD(Method):
         **kwargs: See :class:`~mmkd.methods.base.Method`.
 
     Deviations: the loss is that of ``megvii-research/mdistiller@a08d46f``; the head's own keeps its
-    weight. KD in ``yzd-v/cls_KD@1e5d48f`` is a cross-entropy (``entropy=True``). On maps the student is resized to the teacher.
-    Pixels with the ignore label count.
+    weight. KD in ``yzd-v/cls_KD@1e5d48f`` is a cross-entropy (``entropy=True``). On maps the
+    student is resized to the teacher, and pixels with the ignore label count.
     ``winycg/CIRKD@dab64db`` has the same pixel term. With a batch of N images, that of
     ``irfanICMLL/structure_knowledge_distillation@ce208e1`` is N times as large, with
-    ``entropy=True``; that of ``YukangWang/IFVD@950a7a5`` is 1/K of it: ``weight`` expresses
-    both. At a location with several sources (MixUp, patches smaller than a stride) the logits of a
-    dense head are averaged, not its probabilities.
+    ``entropy=True``; that of ``YukangWang/IFVD@950a7a5`` is 1/K of it: ``weight`` expresses both.
+    At a location with several sources (MixUp, patches smaller than a stride) the logits of a dense
+    head are averaged, not its probabilities.
     """
 
     simulate = False
