@@ -13,8 +13,9 @@ A study is a YAML file (configs/studies/*.yml) with these keys:
 - _base_: another study, whose keys are inherited.
 
 Finished runs are skipped, so the same command continues a study. Runs have OMP_NUM_THREADS threads,
-or share the processors if it is not set. "peak MiB" is the largest resident set of the training
-process, the median over the seeds.
+or share the processors if it is not set. The table has the difference to the first row, seed by
+seed, with its 95 % interval. "peak MiB" is the largest resident set of the training process, the
+median over the seeds.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from mmkd.cli.stages import Stage, fill_in, read_stages, run_once, run_stages
 from mmkd.utils import ConfigError
 
 Result = dict[str, Any]
+# 97.5 % quantiles of Student's t distribution for 2, 3, … values.
+QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 def parse_args() -> Namespace:
@@ -161,22 +164,49 @@ def threads_per_run(jobs: int) -> int:
 
 
 def format_table(study: Mapping[str, Any], results: Mapping[str, list[Result]], test: bool) -> str:
-    """Return a Markdown table of the rows that have results."""
-    metric = study['metric']
+    """Return a Markdown table of the rows that have results.
+
+    The difference to the study's first row is that of runs with the same seed, with its 95 %
+    interval.
+    """
+    metric, scale = study['metric'], study.get('scale', 1.0)
     splits = ['val', 'test'] if test else ['val']
-    columns = [(split, metric, study.get('scale', 1.0)) for split in splits]
-    columns += [(splits[-1], also, 1.0) for also in study.get('also', [])]
-    head = ' | '.join(f'{split} {name}' for split, name, _ in columns)
-    lines = [f'| row | {head} | seeds | peak MiB |', '|---|' + '---|' * (len(columns) + 2)]
+    columns = [(split, metric, scale) for split in splits]
+    also = [(splits[-1], other, 1.0) for other in study.get('also', [])]
+    first = next((row['name'] for row in study['rows'] if row['name'] in results), '')
+    head = [f'{split} {name}' for split, name, _ in columns]
+    head += [f'{splits[-1]} − {first}', *(f'{split} {name}' for split, name, _ in also)]
+    lines = [f'| row | {" | ".join(head)} | seeds | peak MiB |', '|---|' + '---|' * (len(head) + 2)]
     for name, runs in results.items():
         cells = [
             format_spread([run[split][metric] * scale for run in runs if split in run])
-            for split, metric, scale in columns
+            for split, metric, scale in columns + also
         ]
+        plain = {} if name == first else by_seed(results.get(first, []), splits[-1], metric, scale)
+        own = by_seed(runs, splits[-1], metric, scale)
+        gains = [own[seed] - plain[seed] for seed in own if seed in plain]
+        cells.insert(len(columns), format_gain(gains))
         peaks = [run['peak_rss_mib'] for run in runs if 'peak_rss_mib' in run]
         peak = f'{statistics.median(peaks):.0f}' if peaks else '–'
         lines.append(f'| {name} | {" | ".join(cells)} | {len(runs)} | {peak} |')
     return '\n'.join(lines)
+
+
+def by_seed(runs: Sequence[Result], split: str, metric: str, scale: float) -> dict[int, float]:
+    """Return the metric of every run by its seed."""
+    return {
+        run.get('options', {}).get('randomness.seed', 0): run[split][metric] * scale
+        for run in runs
+        if split in run
+    }
+
+
+def format_gain(gains: Sequence[float]) -> str:
+    """Return the mean of paired differences and the half width of its 95 % interval."""
+    if len(gains) < 2:
+        return ''
+    half = QUANTILES[min(len(gains), len(QUANTILES)) - 2] * statistics.stdev(gains)
+    return f'{statistics.mean(gains):+.2f} ± {half / len(gains) ** 0.5:.2f}'
 
 
 def format_spread(values: Sequence[float]) -> str:

@@ -1,0 +1,44 @@
+"""The tables of docs/results.md come from the recorded results."""
+
+from __future__ import annotations
+
+import runpy
+
+import pytest
+from support.helpers import ROOT
+
+from mmkd.cli.study import format_gain, format_table
+
+TOOL = runpy.run_path(str(ROOT / 'tools/dev/result_tables.py'))
+
+
+def test_the_page_has_the_generated_tables():
+    text = TOOL['PAGE'].read_text()
+    assert text.count('<!-- study: ') >= 16
+    assert text == TOOL['page'](text), 'run python tools/dev/result_tables.py'
+
+
+def run(seed, test):
+    return dict(options={'randomness.seed': seed}, val=dict(m=0.0), test=dict(m=test))
+
+
+def test_differences_are_those_of_equal_seeds():
+    study = dict(metric='m', scale=100, rows=[dict(name='plain'), dict(name='ours')])
+    results = dict(
+        teacher=[dict(val=dict(m=0.5), test=dict(m=0.5))],
+        plain=[run(0, 0.1), run(1, 0.3), run(2, 0.2)],
+        ours=[run(2, 0.23), run(0, 0.12), run(7, 0.9)],
+    )
+    lines = format_table(study, results, test=True).splitlines()
+    assert lines[0] == '| row | val m | test m | test − plain | seeds | peak MiB |'
+    # 2 and 3 points; 12.706 · 0.7071 / √2
+    assert lines[-1].split('|')[4].strip() == '+2.50 ± 6.35'
+    assert [line.split('|')[4].strip() for line in lines[2:4]] == ['', '']
+
+
+@pytest.mark.parametrize(
+    ('gains', 'text'),
+    [([1.0], ''), ([1.0, 1.0, 1.0], '+1.00 ± 0.00'), ([0.0, -1.0, -2.0], '-1.00 ± 2.48')],
+)
+def test_interval_of_few_values(gains, text):
+    assert format_gain(gains) == text
