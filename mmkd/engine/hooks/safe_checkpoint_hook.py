@@ -63,14 +63,12 @@ class SafeCheckpointHook(CheckpointHook):
         super().__init__(**kwargs)
         with config_key('default_hooks.checkpoint'):
             self.stop_check = integer(1, stop_check=stop_check)
-        # Resuming
         self._restore: dict[str, Any] | None = None  # random state of this rank
         self._position: tuple[int, int] | None = None  # iterations done in an epoch, its length
         self._skipped = 0  # iterations of this epoch that are left out
         self._full_loader: Any = None  # replaced for the rest of an epoch
         self._quiet_loader: Any = None  # must not draw from the global generator
         self._before_val: dict[str, Any] | None = None  # random state
-        # Saving
         self._signaled = False  # this process has received SIGTERM
         self._stopping = False  # all ranks know
         self._handler: Any = None  # of SIGTERM, before this hook
