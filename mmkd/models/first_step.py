@@ -184,7 +184,7 @@ class FirstStep:
         """Return warnings about losses whose gradient is far from the task's."""
         found = []
         for row in self.rows:
-            if row.name in self.auxiliary or row.name == TOTAL or row.share is None:
+            if row.name in self.auxiliary or row.name == TOTAL:
                 continue
             if row.gradient == 0.0:
                 if row.value != 0.0:
@@ -192,6 +192,8 @@ class FirstStep:
                         f'WARNING: {row.name} has a zero gradient on the student in this step: its '
                         'logits or features are saturated'
                     )
+                continue
+            if row.share is None:
                 continue
             good = f'{row.weight * GOOD / row.share:.2g} would give {GOOD:g}'
             size = f'{row.name} has {row.share:.2g} times the gradient of the task'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -18,6 +19,7 @@ from support.tiny_models import (
     teacher_config,
 )
 
+from mmkd.cli.train import add_hook, protect_adapters
 from mmkd.engine import DistillHook
 from mmkd.models import distilled
 from mmkd.models.first_step import FirstStep
@@ -169,3 +171,75 @@ def test_the_hook_is_idle_without_distillation(shapes, tmp_path):
     assert any(isinstance(hook, DistillHook) for hook in runner.hooks)
     content = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
     assert 'distiller' not in content
+
+
+def test_the_report_is_repeated_and_written(shapes, tmp_path, monkeypatch):
+    """Twenty measurements in a run, of which two are reported; here after every second step."""
+    monkeypatch.setattr('mmkd.engine.hooks.distill_hook.SHORTEST', 2)
+    runner = train(run_config('seg', shapes, tmp_path, distill_of('seg', tmp_path)))
+    reports = json.loads((tmp_path / 'first_step.json').read_text())
+    assert [report['step'] for report in reports] == [1, 2]
+    text = (tmp_path / 'first_step.txt').read_text()
+    assert text.index('First distillation step') < text.index('Distillation step 2')
+    names = ['distill.feature.loss_mimic', 'distill.logits.loss_kd', 'distillation, all']
+    assert [row['name'] for row in reports[1]['losses']] == names
+    (log,) = tmp_path.glob('*/vis_data/scalars.json')
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    shares = {row['step']: row for row in rows if 'distill.gradient_to_task' in row}
+    assert sorted(shares) == [1, 2, 4, 6, 8]
+    assert shares[2]['distill.feature.mimic.gradient_to_task'] == pytest.approx(
+        reports[1]['losses'][0]['share']
+    )
+    assert runner.iter == 8
+
+
+def test_measuring_does_not_change_the_training(shapes, tmp_path, monkeypatch):
+    weights = []
+    for shortest in (100, 1):
+        monkeypatch.setattr('mmkd.engine.hooks.distill_hook.SHORTEST', shortest)
+        cfg = run_config('cls', shapes, tmp_path / str(shortest), distill_of('cls', tmp_path))
+        weights.append(train(cfg).model.state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_run_without_the_hook_says_so_once(shapes, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr('mmkd.models.distiller.log_warning', said.append)
+    cfg = run_config('cls', shapes, tmp_path, distill_of('cls', tmp_path), epochs=1)
+    cfg.default_hooks.pop('distill')
+    train(cfg)
+    assert sum('default_hooks.distill is missing' in text for text in said) == 1
+    cfg.work_dir, cfg.experiment_name = str(tmp_path / 'resumed'), f'{tmp_path}-resumed'
+    cfg.default_hooks.distill = dict(type='mmkd.DistillHook')
+    cfg.resume, cfg.load_from = True, str(tmp_path / 'epoch_1.pth')
+    cfg.train_cfg.max_epochs = 2
+    with pytest.raises(RuntimeError, match='its run had no distillation or no DistillHook'):
+        Runner.from_cfg(cfg).train()
+
+
+def test_tools_train_adds_the_hook_and_protects_adapters(shapes, tmp_path):
+    """A method called head_… does not get the learning rate of the student's head."""
+    methods = dict(head_mimic=MIMIC['cls'], logits=LOGITS['cls'])
+    cfg = run_config('cls', shapes, tmp_path, distill_of('cls', tmp_path, **methods), epochs=1)
+    cfg.default_hooks.pop('distill')
+    cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=dict(head=dict(lr_mult=10.0)))
+    add_hook(cfg)
+    protect_adapters(cfg)
+    assert cfg.default_hooks.distill.type == 'mmkd.DistillHook'
+    runner = Runner.from_cfg(cfg)
+    optimizer = runner.build_optim_wrapper(runner.optim_wrapper).optimizer
+    names = {id(p): name for name, p in runner.model.named_parameters()}
+    rates = {names[id(p)]: g['lr'] for g in optimizer.param_groups for p in g['params']}
+    assert rates['head.fc.weight'] == pytest.approx(0.1)
+    adapters = [rate for name, rate in rates.items() if name.startswith('distiller.')]
+    assert adapters and all(rate == pytest.approx(0.01) for rate in adapters)
+
+
+def test_a_saturated_student_is_told_from_a_missing_path(tmp_path):
+    """Its gradient is zero in this step, which is no mistake of the config."""
+    model = make_student('cls', **distill_of('cls', tmp_path, logits=LOGITS['cls']))
+    model.head.fc.register_forward_hook(lambda module, args, out: out * 0.0 + 1.0)
+    model.distiller.first_step = FirstStep()
+    losses_of(model, *preprocessed(model, 'cls'))
+    (warning,) = model.distiller.first_step.warnings()
+    assert 'distill.logits.loss_kd has a zero gradient' in warning and 'saturated' in warning
