@@ -20,7 +20,8 @@ from mmkd.taps import flatten
 from mmkd.utils import ConfigError
 
 # Shares of the task's gradient outside of which a loss gets a warning, and the share that it names.
-HIGH, LOW, GOOD = 3.0, 0.01, 0.5
+# A student from random weights misleads: its task may start with a gradient that is far too small.
+HIGH_AT_FIRST, HIGH, LOW, GOOD = 10.0, 3.0, 0.01, 0.5
 TOTAL = 'distillation, all'
 
 
@@ -49,9 +50,14 @@ class Row:
 
 
 class FirstStep:
-    """Records one distillation step and reports it, to show that distillation takes place."""
+    """Records one distillation step and reports it, to show that distillation takes place.
 
-    def __init__(self) -> None:
+    Args:
+        high: Share of the task's gradient above which a loss gets a warning. Defaults to 10.
+    """
+
+    def __init__(self, high: float = HIGH_AT_FIRST) -> None:
+        self.high = high
         self.done = False
         self.notes: list[str] = []
         self.task: dict[str, float] = {}
@@ -197,7 +203,7 @@ class FirstStep:
                 continue
             good = f'{row.weight * GOOD / row.share:.2g} would give {GOOD:g}'
             size = f'{row.name} has {row.share:.2g} times the gradient of the task'
-            if row.share > HIGH:
+            if row.share > self.high:
                 found.append(f'WARNING: {size}, which it will dominate: a weight of {good}')
             elif row.share < LOW:
                 found.append(

@@ -16,7 +16,7 @@ from mmengine.utils import apply_to
 from mmkd.engine.data_check import check_batch, name_files
 from mmkd.engine.visualization import Observer, draw_sheet
 from mmkd.models.distiller import Distiller
-from mmkd.models.first_step import FirstStep
+from mmkd.models.first_step import HIGH, FirstStep
 from mmkd.registry import HOOKS
 from mmkd.utils import ConfigError, config_key, unwrap
 
@@ -110,7 +110,7 @@ class DistillHook(Hook):
         check_batch(data_batch, unwrap(runner.model))
         interval = max(round(runner.max_iters / PARTS), SHORTEST)
         if self.every_n_train_iters(runner, interval) and distiller.first_step is None:
-            distiller.first_step = FirstStep()
+            distiller.first_step = FirstStep(HIGH)
         if self.every_n_train_iters(runner, self.vis_interval) and is_main_process():
             distiller.recorder = Observer(unwrap(runner.model).data_preprocessor)
 
