@@ -199,7 +199,7 @@ def use_random_weights(cfg: Config, folder: Path) -> None:
         torch.save(model.state_dict(), checkpoint)
         one['checkpoint'] = str(checkpoint)  # type: ignore[index]
     for name, method in (cfg.model.distill.get('methods') or {}).items():
-        if method.get('tokens'):
+        if method and method.get('tokens'):
             config = dict(type='mmkd.MaskLearner', teacher=cfg.model.distill.teacher)
             learner = OURS.build(dict(config, tap=method.teacher, levels=method.get('levels')))
             method.tokens = str(folder / f'{name}.pth')

@@ -40,7 +40,7 @@ def main() -> None:
     add('--checkpoint', type=Path, help='of a run of the config, for a mixer that learns')
     args = parser.parse_args()
     options = args.batches, args.images, args.seed, args.checkpoint
-    for path in browse_batches(load_config(args), args.out, *options):
+    for path in browse_batches(load_config(args, needed=()), args.out, *options):
         print(path)
 
 

@@ -9,15 +9,14 @@ import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
 
-from mmkd.utils.compat import payload, require
-from mmkd.utils.errors import ConfigError, Interrupted, NonFiniteError, did_you_mean, refuse
+from mmkd.utils.config_files import config_path, locate_teachers, parse_config
+from mmkd.utils.errors import ConfigError, Interrupted, NonFiniteError, refuse
 from mmkd.utils.loading import read_checkpoint, refusal, restrict, unsafe
 from mmkd.utils.student_config import is_distilled
 
@@ -45,45 +44,28 @@ def add_config_options(parser: ArgumentParser) -> None:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help=text)
 
 
-def config_path(name: str, key: str = 'config') -> str:
-    """Return the path of a config.
+def read_config(
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    key: str = 'config',
+    needed: tuple[str, ...] = ('config',),
+) -> Config:
+    """Read a config or a YAML file and override entries of it.
 
     Args:
-        name: The path itself, or ``<package>::<path below configs/>`` of mmkd, mmdet, mmseg or
-            mmpretrain.
+        name: Its path, or name, see :func:`~mmkd.utils.config_files.config_path`.
+        options: The entries, as of ``--cfg-options``. Defaults to None.
         key: Key or argument with the name, for error messages. Defaults to ``'config'``.
+        needed: See :func:`~mmkd.utils.config_files.locate_teachers`. Defaults to the config.
 
     Raises:
-        ConfigError: The package has no such config; the nearest names are listed.
-        ImportError: The package is not installed.
+        ConfigError: The file, or one of a teacher, does not exist or cannot be parsed, or an entry
+            cannot be overridden.
     """
-    package, _, rest = name.partition('::')
-    if not rest:
-        return name
-    if package == 'mmkd':
-        root = payload('configs')
-    else:
-        require(package, f'{key} {name!r}')
-        spec = find_spec(package) if package.isidentifier() else None
-        if spec is None or not spec.submodule_search_locations:
-            raise ConfigError(key, f'{name!r}: no package {package!r} is installed')
-        root = Path(spec.submodule_search_locations[0], '.mim', 'configs')
-    if not (root / rest).is_file():
-        known = [str(path.relative_to(root)) for path in root.rglob('*.py')]
-        raise ConfigError(key, f'{package} has no config {rest!r}{did_you_mean(rest, known)}')
-    return str(root / rest)
-
-
-def read_config(name: str, options: Mapping[str, Any] | None = None, key: str = 'config') -> Config:
-    """Read a config or a YAML file, see :func:`config_path`, and override entries of it.
-
-    Raises:
-        ConfigError: The file does not exist or cannot be parsed.
-    """
-    with refuse(key, f'cannot read {name!r}', OSError, SyntaxError):
-        cfg = Config.fromfile(config_path(name, key))
-    if options:
-        cfg.merge_from_dict(dict(options))
+    cfg = parse_config(name, key)
+    with refuse('--cfg-options', 'cannot override', KeyError, TypeError, IndexError):
+        cfg.merge_from_dict(dict(options or {}))
+    locate_teachers(cfg, needed)
     return cfg
 
 
@@ -100,14 +82,18 @@ class Run:
         return read_config(self.config, self.options)
 
 
-def load_config(args: Namespace) -> Config:
+def load_config(args: Namespace, needed: tuple[str, ...] = ('config', 'checkpoint')) -> Config:
     """Read the config of a command line and apply the common flags.
 
+    Args:
+        args: The command line.
+        needed: What must exist of a teacher. Defaults to its config and its checkpoint.
+
     Raises:
-        ConfigError: The file does not exist or cannot be parsed.
+        ConfigError: See :func:`read_config`.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = read_config(args.config, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options, needed=needed)
     cfg.launcher = args.launcher
     if cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs', Path(config_path(args.config)).stem))

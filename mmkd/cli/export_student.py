@@ -97,7 +97,7 @@ def config_of_run(config: Any, content: Mapping[str, Any], checkpoint: Any) -> C
     if isinstance(config, Config):
         return config
     if config is not None:
-        return read_config(str(config))
+        return read_config(str(config), needed=())
     text = (content.get('meta') or {}).get('cfg')
     if not text:
         raise ConfigError('config', f'{checkpoint} contains no config; pass --config')

@@ -44,7 +44,12 @@ def main() -> None:
         help='size of the images; without it, model.distill.probe_size or one that the model takes',
     )
     args = parser.parse_args()
-    list_taps(load_config(args), args.filter, args.depth, args.size and tuple(args.size))
+    list_taps(
+        load_config(args, needed=('config',)),
+        args.filter,
+        args.depth,
+        args.size and tuple(args.size),
+    )
 
 
 def list_taps(

@@ -31,7 +31,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise ConfigError('--out', f'must end in .pkl, got {args.out!r}')
-    cfg = plain_config(load_config(args))
+    cfg = plain_config(load_config(args, needed=()))
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.show or args.show_dir:
         draw_predictions(cfg, args.show_dir, args.show, args.wait_time)

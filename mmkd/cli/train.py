@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -20,7 +19,7 @@ from mmkd.engine import SafeCheckpointHook
 from mmkd.engine.data_check import EMPTY
 from mmkd.engine.resume import shield_workers
 from mmkd.utils.errors import ConfigError, refuse
-from mmkd.utils.student_config import is_distilled, required
+from mmkd.utils.student_config import is_distilled, required, type_name
 
 # Strategies that shard parameters, or replace the optimizer's step.
 SHARDED = ('FSDPStrategy', 'DeepSpeedStrategy', 'ColossalAIStrategy')
@@ -67,16 +66,16 @@ def save_safely(cfg: Config) -> None:
     """Replace mmengine's checkpoint hook by mmkd's, with the same arguments."""
     hooks = cfg.setdefault('default_hooks', {})
     hook = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
-    kinds = ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook)
-    if hook is not None and hook.get('type') in kinds:
+    parts = type_name(hook).split('.')
+    if parts[-1] == 'CheckpointHook' and parts[0] in ('CheckpointHook', 'mmengine'):
         hook['type'] = 'mmkd.SafeCheckpointHook'
 
 
 def add_hook(cfg: Config) -> None:
     """Add DistillHook to a distillation config that does not name it."""
     hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or ())]
-    kinds = ('mmkd.DistillHook', 'DistillHook')
-    if is_distilled(cfg) and not any(hook and hook.get('type') in kinds for hook in hooks):
+    named = [type_name(hook).rpartition('.')[2] for hook in hooks]
+    if is_distilled(cfg) and 'DistillHook' not in named:
         cfg.default_hooks.distill = dict(type='mmkd.DistillHook')
 
 

@@ -43,7 +43,7 @@ class Distiller(nn.Module):
         inherit: Parts of the teacher, such as ``('neck', 'bbox_head')``, of which the student
             copies every entry of equal shape before training. Defaults to ().
         mixer: Config of a batch mixer. Defaults to None.
-        methods: Configs of the methods by name. Defaults to None.
+        methods: Configs of the methods by name; None drops one. Defaults to None.
         probe_size: Height and width of the small batch that measures the tapped tensors at build
             time. Defaults to None: found out, see :mod:`mmkd.probe`.
         on_nonfinite: What happens where a method's loss is NaN or infinite: ``'stop'``,
@@ -74,7 +74,13 @@ class Distiller(nn.Module):
         #: Receives every step before its losses are computed, for pictures.
         self.recorder: Recorder | None = None
         self.methods = nn.ModuleDict()
+        if not isinstance(methods or {}, Mapping):
+            raise ConfigError(
+                f'{KEY}.methods', f'must be a dict of methods by name, got {methods!r}'
+            )
         for name, config in (methods or {}).items():
+            if config is None:  # drops the method of an inherited config
+                continue
             if 'loss' in name or '.' in name:  # the Runner sums whatever is logged as a loss
                 raise ConfigError(
                     f'{KEY}.methods',

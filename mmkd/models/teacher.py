@@ -33,7 +33,7 @@ class Teacher:
 
     Args:
         config: Config of the teacher: a path, ``'mmdet::…'``, or a config object.
-        checkpoint: Its weights: a path, a URL, or ``'auto'`` for those of the config's metafile.
+        checkpoint: A path, a URL, or ``'auto'`` for the weights of the config's metafile.
         precision: ``'fp32'``, ``'bf16'`` or ``'fp16'`` for the teacher alone; tapped tensors are
             converted to fp32. Defaults to ``'fp32'``.
         fuse_conv_bn: Fold BatchNorm into the convolutions wherever no tap lies in between. It is
@@ -265,14 +265,13 @@ def build_teachers(teacher: Mapping[str, Any] | None) -> dict[str, Teacher]:
 
 
 def teacher_configs(teacher: Mapping[str, Any] | None) -> list[tuple[str, Mapping[str, Any], str]]:
-    """Return name, config and config key of every teacher."""
-    if not teacher:
-        return []
-    if not isinstance(teacher, Mapping):
+    """Return name, config and config key of every teacher; None drops one."""
+    if teacher and not isinstance(teacher, Mapping):
         raise ConfigError(f'{KEY}.teacher', NO_TEACHER)
-    if 'config' in teacher:
+    if 'config' in (teacher := teacher or {}):
         return [('', teacher, f'{KEY}.teacher')]
-    return [(name, config, f'{KEY}.teacher.{name}') for name, config in teacher.items()]
+    given = [(name, config) for name, config in teacher.items() if config is not None]
+    return [(name, config, f'{KEY}.teacher.{name}') for name, config in given]
 
 
 def check_arguments(config: Any, key: str) -> dict[str, Any]:

@@ -62,8 +62,14 @@ def refuse(key: str, message: str, *kinds: type[Exception]) -> Iterator[None]:
     try:
         yield
     except kinds as error:
-        reason = getattr(error, 'strerror', None) or error
+        reason = first_line(error, getattr(error, 'strerror', None))
         raise ConfigError(key, f'{message}: {reason}') from error
+
+
+def first_line(error: object, reason: str | None = None) -> str:
+    """Return the first line of an exception's message, or of the ``reason`` instead."""
+    text = str(reason or error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def deprecated(old: str, new: str, stacklevel: int = 3) -> None:

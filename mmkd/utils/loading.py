@@ -20,8 +20,8 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from mmkd.utils.compat import config as own_config
 from mmkd.utils.compat import require
+from mmkd.utils.config_files import as_text, parse_config
 from mmkd.utils.errors import ConfigError
 from mmkd.utils.student_config import plain_config
 
@@ -53,24 +53,30 @@ def load_config(
         ConfigError: It cannot be read, or has no ``model``.
     """
     if isinstance(config, str):
-        package, _, name = config.partition('::')
-        try:
-            if not name:
-                cfg = Config.fromfile(config)
-            elif package == 'mmkd':
-                cfg = Config.fromfile(own_config(name))
-            else:
-                require(package, f'{key}.config={config!r}')
-                cfg = get_config(config, pretrained=weights)
-        except AssertionError as error:  # the metafile names no weights
-            raise ConfigError(f'{key}.checkpoint', f'{config!r}: {error}') from error
-        except (OSError, ValueError, SyntaxError) as error:
-            raise ConfigError(f'{key}.config', f'cannot read {config!r}: {error}') from error
+        cfg = parse_config(config, f'{key}.config')
+        if weights:
+            cfg.model_path = metafile_weights(config, key)
     else:
-        cfg = config if isinstance(config, Config) else Config(dict(config))
+        cfg = as_text(config if isinstance(config, Config) else Config(dict(config)))
     if not cfg.get('model'):
         raise ConfigError(f'{key}.config', 'the config has no `model`')
     return cfg, cfg.get('model_path')
+
+
+def metafile_weights(config: str, key: str) -> str:
+    """Return the address of the weights that an upstream config's metafile names.
+
+    Raises:
+        ConfigError: It names none.
+    """
+    package, _, name = config.partition('::')
+    try:
+        if not name or package == 'mmkd':
+            raise AssertionError('it is no config of an OpenMMLab package')
+        return get_config(config, pretrained=True).model_path
+    except (AssertionError, AttributeError) as error:
+        text = f"'auto' takes the weights of the metafile, and {config!r} names none: {error}"
+        raise ConfigError(f'{key}.checkpoint', text) from error
 
 
 def build_plain(cfg: Config, key: str) -> nn.Module:
@@ -78,11 +84,17 @@ def build_plain(cfg: Config, key: str) -> nn.Module:
     model = plain_config(cfg).model.to_dict()  # a distilled student can teach
     if cfg.get('data_preprocessor') is not None:
         model.setdefault('data_preprocessor', cfg.data_preprocessor.to_dict())
-    scope = cfg.get('default_scope') or 'mmengine'
+    scope = cfg.get('default_scope') or current_scope()
     require(scope, f'{key}.config')
     with DefaultScope.overwrite_default_scope(scope):
         # ConfigDict, because detectors read parts of it as attributes.
         return MODELS.build(ConfigDict(without_pretrained(model)))
+
+
+def current_scope() -> str:
+    """Return the scope in which something is built now: the student's, while it is distilled."""
+    scope = DefaultScope.get_current_instance()
+    return scope.scope_name if scope is not None else 'mmengine'
 
 
 def without_pretrained(node: Any) -> Any:

@@ -10,12 +10,21 @@ from mmengine.config import Config
 
 from mmkd.utils.errors import ConfigError
 
-DISTILLED = ('mmkd.Distilled', 'Distilled')
+
+def type_name(node: Any) -> str:
+    """Return the type that a config node builds, by name, or an empty string."""
+    kind = node.get('type') if isinstance(node, Mapping) else None
+    if callable(kind):  # a class, or build_distilled
+        return f'{kind.__module__}.{kind.__qualname__}'
+    return kind if isinstance(kind, str) else ''
 
 
 def is_distilled(cfg: Config) -> bool:
     """Whether a config's model is a distilled student."""
-    return cfg.get('model', {}).get('type') in DISTILLED
+    name = type_name(cfg.get('model'))
+    return name in ('mmkd.Distilled', 'Distilled') or (
+        name.startswith('mmkd.') and name.endswith('.build_distilled')
+    )
 
 
 def plain_config(cfg: Config) -> Config:
@@ -37,7 +46,7 @@ def plain_config(cfg: Config) -> Config:
         cfg.model = model
     hooks = cfg.get('default_hooks') or {}
     saving: Any = hooks.get('checkpoint') or {}
-    if saving.get('type') == 'mmkd.SafeCheckpointHook':
+    if is_mmkd(saving) and type_name(saving).endswith('.SafeCheckpointHook'):
         saving['type'] = 'CheckpointHook'
         saving.pop('stop_check', None)
     for name in [name for name, hook in hooks.items() if is_mmkd(hook)]:
@@ -111,8 +120,8 @@ def plain_options(cfg: Config) -> dict[str, Any]:
 
 def is_mmkd(node: Any) -> bool:
     """Whether a config node builds a component of mmkd."""
-    kind = node.get('type') if isinstance(node, Mapping) else None
-    return isinstance(kind, str) and (kind.startswith('mmkd.') or kind == 'DistillHook')
+    name = type_name(node)
+    return name.startswith('mmkd.') or name == 'DistillHook'
 
 
 def mmkd_keys(node: Any, key: str = '') -> Iterator[str]:

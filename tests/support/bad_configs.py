@@ -74,7 +74,7 @@ AT_BUILD: dict[str, tuple[Callable[[dict, Path], None], str, str]] = {
     'config of a package missing': (
         put('teacher.config', 'mmdet::retinanet/retinanet_r50_fpn_3x_coco.py'),
         f'{TEACHER}.config',
-        'cannot read',
+        'mmdet has no config .*retinanet_r50_fpn_2x_coco',
     ),
     'config of mmkd missing': (
         put('teacher.config', 'mmkd::teachers/retinanet_r18_bcd.py'),

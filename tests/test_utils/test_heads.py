@@ -8,7 +8,8 @@ from mmengine.registry import MODEL_WRAPPERS
 from support.tiny_models import TASKS, make_student, model_config, random_model
 from torch import nn
 
-from mmkd.taps import Tap, TapReader, probe_batch
+from mmkd.probe import probe_batch
+from mmkd.taps import Tap, TapReader
 from mmkd.utils import count_classes, find_head, unwrap
 
 
