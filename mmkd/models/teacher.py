@@ -14,6 +14,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from mmkd.models.fusion import conv_bn_pairs, fuse_exactly, untapped
 from mmkd.models.normalization import Renormalizer
+from mmkd.models.patches import fit_patches
 from mmkd.models.speed import PRECISIONS, Form, Trial, compile_between, fastest, try_forms
 from mmkd.registry import arguments_of
 from mmkd.taps import Tap, TapReader, as_fp32
@@ -29,7 +30,8 @@ class Teacher:
 
     It is deliberately not an ``nn.Module``: so it is in no state dict, no optimizer, no DDP
     broadcast and no EMA copy, and ``train()`` on the student cannot reach it. The distiller moves
-    it between devices.
+    it between devices. Images that its patches do not fill are resized, see
+    :func:`~mmkd.models.patches.fit_patches`.
 
     Args:
         config: Config of the teacher: a path, ``'mmdet::…'``, or a config object.
@@ -94,7 +96,7 @@ class Teacher:
         )
         self.hash = hash_of(self.model)
         # In eval mode SyncBN equals BN, and torch's SyncBN refuses to run on a CPU.
-        self.model = revert_sync_batchnorm(self.model).requires_grad_(False).eval()
+        self.model = fit_patches(revert_sync_batchnorm(self.model)).requires_grad_(False).eval()
         self.form = Form(precision, channels_last)
         self.fuse_conv_bn = fuse_conv_bn
         self.compile = compile
@@ -203,12 +205,7 @@ class Teacher:
             self._undo_compile = compile_between(self.model, tapped, inputs.device)
 
     def _read(
-        self,
-        model: nn.Module,
-        form: Form,
-        inputs: Tensor,
-        data_samples: Any,
-        dropout: bool = False,
+        self, model: nn.Module, form: Form, inputs: Tensor, data_samples: Any, dropout: bool = False
     ) -> dict[Tap, list[Tensor]]:
         """Run a model in its form, to the deepest tap once the first pass has found it."""
         assert self.reader is not None, 'open_taps() comes first'
