@@ -1,20 +1,26 @@
 """Distill one config of every folder of mmdet's, mmseg's and mmpretrain's model zoos for one step.
 
 Each config is its own teacher, with random weights. The last stage, the neck and the last module of
-the heads are tapped; a child process builds, probes and takes one training step on random images.
+the head are tapped. A child process builds the model, trains it plainly for a step on random
+images, the smallest that it takes, and then with distillation. A model that does not train, or not
+with these taps, is run as a teacher alone. Folders that are in the JSON file are left out, so an
+interrupted run goes on. ``tools/dev/zoo_table.py`` writes the page.
 
-``python tools/dev/zoo.py [--packages mmdet] [--folders dino] [--limit 180]``
+``python tools/dev/zoo.py [--packages mmdet] [--folders dino detr] [--limit 240]``
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
-import tempfile
+import os
+import sys
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mmdet
@@ -31,33 +37,25 @@ from torch import Tensor, nn
 import mmkd  # noqa: F401 (registers everything)
 from mmkd.datasets.synthetic import make_batch
 from mmkd.methods import Method
-from mmkd.models.distilled import distilled
-from mmkd.probe import probe
+from mmkd.models.distilled import distilled, plain
+from mmkd.models.teacher import Teacher
+from mmkd.probe import probe, probe_batch, probe_sizes
 from mmkd.registry import MODELS, find_task
-from mmkd.taps import flatten, forward
-from mmkd.utils import ConfigError, count_classes
+from mmkd.taps import Tap, flatten
+from mmkd.utils import ConfigError, count_classes, run_heads
 from mmkd.utils.loading import build_plain
 
 PACKAGES = dict(mmdet=mmdet, mmseg=mmseg, mmpretrain=mmpretrain)
 ROOT = Path(__file__).resolve().parents[2]
-PAGE, JSON = ROOT / 'docs' / 'zoo.md', ROOT / 'docs' / 'results' / 'zoo.json'
-#: Small models first: the position of the first match decides.
-SMALL = (
-    'r18',
-    'tiny',
-    'nano',
-    'atto',
-    'pico',
-    '-t_',
-    '-t-',
-    's0',
-    'b0',
-    'small',
-    'r34',
-    'r50',
-    'base',
-)
-HEADS = ('head', 'bbox_head', 'decode_head', 'roi_head', 'mask_head', 'panoptic_head', 'rpn_head')
+JSON = ROOT / 'docs' / 'results' / 'zoo.json'
+# Parts of file names of small models, the smallest first.
+SMALL: tuple[str, ...] = ('r18', 'tiny', 'nano', 'atto', 'pico', '-t_', '-t-', 's0', 'b0', '400mf')
+SMALL += ('s12', '-s_', '-s-', 'small', 'r34', 'r50', 'base')
+# Roots of the heads. mmdet calls methods of most heads, so their modules are called, not they.
+# Heads of regions come last: those of two models do not look at the same regions.
+HEADS = ('rpn_head', 'head|bbox_head|decode_head|panoptic_head|mask_head|decoder', 'roi_head')
+PARTS = ('stage', 'neck', 'head')
+CRASH = 'CRASH: '
 
 
 @MODELS.register_module(force=True)
@@ -66,21 +64,21 @@ class ZooMimic(Method):
 
     def forward(self, student: Any, teacher: Any, view: Any) -> dict[str, Tensor]:
         """Return ``mse``."""
-        pairs = list(zip(student, teacher, strict=True))
-        for s, t in pairs:
-            if s.shape != t.shape:
-                raise ConfigError('student', f'{tuple(s.shape)} differs from {tuple(t.shape)}')
+        if [s.shape for s in student] != [t.shape for t in teacher]:
+            shapes = [[tuple(t.shape) for t in side] for side in (student, teacher)]
+            raise ConfigError('student', f'{shapes[0]} of the student differ from {shapes[1]}')
+        pairs = zip(student, teacher, strict=True)
         return dict(mse=torch.stack([(s - t).square().mean() for s, t in pairs]).mean())
 
 
 def configs(package: str) -> dict[str, Path]:
-    """Return a small config of every folder of a package."""
+    """Return the config of a small model for every folder of a package."""
     root = Path(PACKAGES[package].__file__).parent / '.mim' / 'configs'
     found = {}
     for folder in sorted(p for p in root.iterdir() if p.is_dir() and p.name != '_base_'):
-        files = [p for p in folder.glob('*.py') if has_model(p)]
-        if files:
-            found[folder.name] = min(files, key=rank)
+        path = next(filter(has_model, sorted(folder.glob('*.py'), key=rank)), None)
+        if path is not None:
+            found[folder.name] = path
     return found
 
 
@@ -98,107 +96,151 @@ def rank(path: Path) -> tuple[int, int, str]:
     return place, len(path.name), path.name
 
 
-def last_modules(model: nn.Module) -> tuple[tuple[int, int], dict[str, str]]:
-    """Return the size of a probe batch, and what to tap: last stage, neck, last of a head."""
+def find_taps(model: nn.Module) -> dict[str, Any]:
+    """Return taps of the last stage, the neck and the last module of a head, where there are."""
     called: list[str] = []
 
-    def record(name: str) -> Any:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if any(t.is_floating_point() for t in flatten(output)):
-                called.append(name)
+    def hook(name: str) -> Callable[..., None]:
+        def record(module: nn.Module, args: Any, output: Any) -> None:
+            called.extend([name] if any(t.is_floating_point() for t in flatten(output)) else [])
 
-        return hook
-
-    handles = [m.register_forward_hook(record(n)) for n, m in model.named_modules() if n]
+        return record
 
     def run(inputs: Tensor, samples: Any) -> None:
         called.clear()
         try:
-            forward(model, inputs, samples)
-        except Exception:
+            run_heads(model, inputs, samples)
+        except Exception:  # what lies behind the taps need not run
             if not called:
                 raise
 
+    handles = [module.register_forward_hook(hook(n)) for n, module in model.named_modules() if n]
     with torch.no_grad():
-        size, _ = probe([model.eval()], None, run)
+        probe([model.eval()], None, run)
     for handle in handles:
         handle.remove()
-    heads = [name for name in called if name.split('.')[0] in HEADS]
-    taps = {name: name for name in ('backbone', 'neck') if name in called}
-    if not taps and called:
-        taps['first'] = called[0]
-    if heads:
-        taps['head'] = heads[-1]
-    return size, taps
+    # Some networks are no backbone: the first module that is called stands for it.
+    stage = 'backbone' if 'backbone' in called else called[0]
+    taps: dict[str, Any] = dict(stage=dict(module=stage, levels=(-1,)))
+    if 'neck' in called:
+        taps['neck'] = dict(module='neck')
+    for roots in HEADS:
+        modules = [name for name in called if name.partition('.')[0] in roots.split('|')]
+        if modules and 'head' not in taps:
+            taps['head'] = dict(module=modules[-1])
+    return taps
 
 
 def batch_for(model: nn.Module, size: tuple[int, int]) -> dict[str, Any]:
-    """Return a random batch with every kind of annotation of the task."""
+    """Return a random batch with every kind of annotation of the model's task."""
     task = find_task(model)
     assert task is not None
     mean = getattr(model.data_preprocessor, 'mean', None)
     channels = len(mean) if isinstance(mean, Tensor) else 3
-    classes = min(count_classes(model) or 2, 5)
-    batch = make_batch(task, 2, size, classes, channels, masks=True)
-    if task == 'det':
-        for sample in batch['data_samples']:
-            label = torch.randint(0, 2, (1, *size), generator=torch.Generator().manual_seed(0))
-            sample.gt_sem_seg = PixelData(sem_seg=label)
+    batch = make_batch(task, 2, size, min(count_classes(model) or 2, 5), channels, masks=True)
+    for sample in batch['data_samples']:
+        if task == 'det':  # panoptic models
+            halves = torch.arange(2).repeat(size[0], size[1] // 2)[None]
+            sample.gt_sem_seg = PixelData(sem_seg=halves)
+        if task == 'seg':  # estimation of depth
+            sample.gt_depth_map = PixelData(data=torch.rand(1, *size))
     return batch
+
+
+def train_plainly(model: nn.Module) -> dict[str, Any]:
+    """Take a training step on the smallest images that a model trains on; return the batch.
+
+    Raises:
+        Exception: What the model raises for the smallest images, if it trains on none.
+    """
+    reasons: list[Exception] = []
+    for size in probe_sizes([model]):
+        try:
+            batch = batch_for(model, size)
+            data = model.train().data_preprocessor(make_copy(batch), True)
+            losses = model(**data, mode='loss')
+            assert any('loss' in name for name in losses), f'no loss in {list(losses)}'
+            return batch
+        except Exception as error:
+            reasons.append(error)
+    raise next((e for e in reasons if isinstance(e, NotImplementedError)), reasons[0])
 
 
 def attempt(path: Path, package: str) -> dict[str, Any]:
     """Take one step of a config that is its own teacher; return what worked."""
     cfg = Config.fromfile(path)
-    scope = cfg.get('default_scope') or package
-    row: dict[str, Any] = dict(package=package, folder=path.parent.name, config=path.name)
-    with DefaultScope.overwrite_default_scope(scope):
+    cfg.default_scope = cfg.get('default_scope') or package
+    row: dict[str, Any] = {}
+    batch: dict[str, Any] | None = None
+    with DefaultScope.overwrite_default_scope(cfg.default_scope), TemporaryDirectory() as folder:
         try:
             model = build_plain(cfg, 'model')
-            size, taps = last_modules(model)
-            batch = batch_for(model, size)
-            model.train()
-            data = model.data_preprocessor(batch, True)
-            sum_losses(model(**data, mode='loss'))
-        except ConfigError as error:
-            return {**row, 'plain': str(error)}
+            model.init_weights()
+            row['model'] = type(model).__name__
+            batch = train_plainly(model)
+            row['size'] = list(batch['inputs'][0].shape[1:])
         except Exception as error:
-            return {**row, 'plain': one_line(error), 'trace': traceback.format_exc()}
-        row.update(type=type(model).__name__, size=list(size), taps=taps)
-        with tempfile.TemporaryDirectory() as folder:
-            checkpoint = f'{folder}/teacher.pth'
-            torch.save(dict(state_dict=model.state_dict()), checkpoint)
-            for part, module in taps.items():
-                row[part] = step(cfg, scope, checkpoint, module, batch)
+            row.update(plain=one_line(error), trace=traceback.format_exc())
+        if 'model' not in row:
+            return row
+        checkpoint = f'{folder}/teacher.pth'
+        torch.save(dict(state_dict=model.state_dict()), checkpoint)
+        teacher = dict(config=cfg, checkpoint=checkpoint)
+        taps, failed = call(find_taps, model)
+        if failed:
+            return dict(row, teacher=failed)
+        row['taps'] = {part: tap['module'] for part, tap in taps.items()}
+        if batch is not None:
+            for parameter in model.parameters():
+                parameter.data += 1e-3 * torch.randn_like(parameter)
+            results, failed = call(learn, model, teacher, taps, batch)
+            if failed:  # which one is it?
+                for part, tap in taps.items():
+                    results[part] = call(learn, model, teacher, {part: tap}, batch)[1] or 'ok'
+            row.update(results)
+        if not any(row.get(part) == 'ok' for part in PARTS):
+            row['teacher'] = call(teach, teacher, taps)[1] or 'ok'
     return row
 
 
-def step(cfg: Config, scope: str, checkpoint: str, module: str, batch: Any) -> str:
-    """Distill one module for one step; return ``'ok'`` or what went wrong."""
-    methods = dict(zoo=dict(type='ZooMimic', student=module, teacher=module))
-    config = dict(model=cfg.model.to_dict(), default_scope=scope)
-    if cfg.get('data_preprocessor') is not None:
-        config['data_preprocessor'] = cfg.data_preprocessor.to_dict()
+def call(function: Callable[..., Any], *args: Any) -> tuple[dict[str, Any], str]:
+    """Return what a function returns, and what mmkd refuses it with or how it crashes."""
     try:
-        model = build_plain(cfg, 'model')
-        model.init_weights() if False else None
-        distilled(model, teacher=dict(config=config, checkpoint=checkpoint), methods=methods)
-        for parameter in model.parameters():
-            parameter.grad = None
-            if parameter.requires_grad:
-                parameter.data += 1e-3 * torch.randn_like(parameter)
+        return function(*args), ''
+    except ConfigError as error:
+        return {}, str(error)
+    except Exception as error:
+        traceback.print_exc()
+        return {}, CRASH + one_line(error)
+
+
+def learn(model: nn.Module, teacher: Any, taps: dict[str, Any], batch: Any) -> dict[str, str]:
+    """Distill taps for one step; return ``'ok'`` for each that has a gradient."""
+    methods = {part: dict(type='ZooMimic', student=t, teacher=t) for part, t in taps.items()}
+    distilled(model, teacher=teacher, methods=methods)
+    try:
         data = model.train().data_preprocessor(make_copy(batch), True)
         losses = model(**data, mode='loss')
-        if 'distill.zoo.loss_mse' not in losses:
-            return 'CRASH: no distillation loss'
-        losses['distill.zoo.loss_mse'].backward()
-        if not any(p.grad is not None and p.grad.any() for p in model.parameters()):
-            return 'CRASH: no gradient'
-    except ConfigError as error:
-        return str(error)
-    except Exception as error:
-        return f'CRASH: {one_line(error)} | {traceback.format_exc()[-1500:]}'
-    return 'ok'
+    finally:
+        plain(model)
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for part in taps:
+        loss = losses[f'distill.{part}.loss_mse']
+        gradients = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
+        if not any(g is not None and g.isfinite().all() and g.any() for g in gradients):
+            raise ValueError(f'{part}: no gradient')
+    return dict.fromkeys(taps, 'ok')
+
+
+def teach(config: Any, taps: dict[str, Any]) -> dict[str, str]:
+    """Run a model as a teacher, without a student."""
+    teacher = Teacher(**config)
+    teacher.open_taps({Tap(**tap): 'teacher' for tap in taps.values()})
+    size, _ = probe([teacher.model], None, teacher.probe)
+    teacher.speed_up()
+    found = teacher(*probe_batch(teacher.model, size))
+    assert all(kept for kept in found.values()), 'nothing was read'
+    return {}
 
 
 def make_copy(batch: dict[str, Any]) -> dict[str, Any]:
@@ -207,74 +249,60 @@ def make_copy(batch: dict[str, Any]) -> dict[str, Any]:
     return dict(inputs=list(batch['inputs']), data_samples=samples)
 
 
-def sum_losses(losses: dict[str, Any]) -> None:
-    """Check that there is a loss to train."""
-    assert any('loss' in name for name in losses), f'no loss in {list(losses)}'
-
-
 def one_line(error: BaseException) -> str:
-    """Return type and message of an error."""
-    return f'{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ""}'
+    """Return the type and the first line of an error."""
+    return f'{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}'
 
 
-def child(queue: Any, path: Path, package: str) -> None:
+def child(connection: Any, path: Path, package: str) -> None:
     """Run one config in a process of its own."""
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     warnings.simplefilter('ignore')
-    MMLogger.get_instance('zoo', log_level='ERROR')
-    try:
-        queue.put(attempt(path, package))
-    except BaseException as error:
-        queue.put(
-            dict(package=package, folder=path.parent.name, config=path.name, plain=one_line(error))
-        )
+    connection.send(attempt(path, package))
 
 
 def run(path: Path, package: str, limit: float) -> dict[str, Any]:
     """Run one config with a time limit."""
     context = multiprocessing.get_context('fork')
-    queue = context.Queue()
-    process = context.Process(target=child, args=(queue, path, package))
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=child, args=(sender, path, package))
     start = time.time()
     process.start()
-    row = dict(package=package, folder=path.parent.name, config=path.name)
-    while process.is_alive() and time.time() - start < limit:
-        if not queue.empty():
-            break
-        time.sleep(0.2)
+    sender.close()
+    row: dict[str, Any] = dict(package=package, folder=path.parent.name, config=path.name)
     try:
-        row = queue.get(timeout=1)
-    except Exception:
-        row['plain'] = f'not within {limit:.0f} s' if process.is_alive() else 'killed (memory)'
+        if receiver.poll(limit):
+            row |= receiver.recv()
+        else:
+            row['plain'] = f'not finished within {limit:.0f} s'
+    except EOFError:
+        row['plain'] = 'the process ended (memory)'
     process.kill()
     process.join()
-    row['seconds'] = round(time.time() - start, 1)
-    return row
+    return dict(row, seconds=round(time.time() - start))
 
 
 def main() -> None:
-    """Run the zoo and print a line for each config."""
+    """Run the zoo, print a line for each config and write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--packages', nargs='+', default=list(PACKAGES))
-    parser.add_argument('--folders', nargs='+')
-    parser.add_argument('--limit', type=float, default=180)
+    parser.add_argument('--packages', nargs='+', default=list(PACKAGES), choices=PACKAGES)
+    parser.add_argument('--folders', nargs='+', help='run these, even if the JSON file has them')
+    parser.add_argument('--limit', type=float, default=240, help='seconds for each config')
     parser.add_argument('--json', type=Path, default=JSON)
     args = parser.parse_args()
-    known = load(args.json) if args.json.exists() else []
-    rows = {(row['package'], row['folder']): row for row in known}
+    os.environ['HF_HUB_OFFLINE'] = '1'  # nothing is downloaded
+    MMLogger.get_instance('zoo', log_level='ERROR')
+    rows = {(r['package'], r['folder']): r for r in (load(args.json) if args.json.exists() else [])}
     for package in args.packages:
         for folder, path in configs(package).items():
-            if args.folders and folder not in args.folders:
-                continue
-            row = run(path, package, args.limit)
-            rows[package, folder] = row
-            shown = {
-                k: str(v)[:160]
-                for k, v in row.items()
-                if k not in ('package', 'folder', 'trace', 'taps')
-            }
-            print(package, folder, shown, flush=True)
-            dump([rows[key] for key in sorted(rows)], args.json, indent=1)
+            wanted = folder in args.folders if args.folders else (package, folder) not in rows
+            if wanted:
+                row = run(path, package, args.limit)
+                print(row.pop('trace', ''), file=sys.stderr)
+                print({key: value for key, value in row.items() if key != 'taps'}, flush=True)
+                rows[package, folder] = row
+                dump([rows[key] for key in sorted(rows)], args.json, indent=1)
 
 
 if __name__ == '__main__':
