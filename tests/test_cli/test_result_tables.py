@@ -16,6 +16,8 @@ def test_the_page_has_the_generated_tables():
     text = TOOL['PAGE'].read_text()
     assert text.count('<!-- study: ') >= 16
     assert text == TOOL['page'](text), 'run python tools/dev/result_tables.py'
+    readme = TOOL['README'].read_text()
+    assert '<!-- summary -->' in readme and readme == TOOL['summary'](readme)
 
 
 def run(seed, test):
