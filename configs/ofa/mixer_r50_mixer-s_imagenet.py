@@ -16,8 +16,6 @@ model = dict(
                 eps=1.0,
             )
         ),
-        # The grid of the tokens at build time is that of training.
-        probe_size=(224, 224),
     ),
 )
 default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

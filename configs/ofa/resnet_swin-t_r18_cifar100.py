@@ -17,7 +17,6 @@ model = dict(
             )
         ),
         # The windows of a Swin want maps that are no smaller.
-        probe_size=(224, 224),
     ),
 )
 default_hooks = dict(distill=dict(type='mmkd.DistillHook'))

@@ -5,6 +5,5 @@ model = dict(
     distill=dict(
         teacher=dict(config='mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py'),
         methods=dict(ofa=dict(teacher='head.fc')),
-        probe_size=(224, 224),
     )
 )
