@@ -1,6 +1,7 @@
 """List the modules of student and teacher that can be tapped, with their output shapes.
 
 Each model runs one small forward pass, as in distillation. The teacher's weights are not needed.
+Containers are listed, too: they hold modules that are called and are never called themselves.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from mmkd.utils.heads import run_heads
 from mmkd.utils.loading import build_plain
 from mmkd.utils.loading import load_config as load_teacher_config
 from mmkd.utils.student_config import plain_config
+
+# mmdet calls methods of most heads, so that hooks on them would never run.
+CONTAINER = 'container, never called: tap a module inside'
 
 
 def main() -> None:
@@ -81,7 +85,7 @@ def list_taps(
         table.add_column('output shapes (batch of 2)', overflow='fold')
         for path, kind, calls, shapes in rows:
             if matches(path) and (depth is None or path.count('.') < depth):
-                table.add_row(path, kind, str(calls), shapes)
+                table.add_row(path, kind, str(calls or ''), shapes)
         console.print(table)
 
 
@@ -99,7 +103,9 @@ def build_models(cfg: Config, distill: Any) -> Iterator[tuple[str, nn.Module]]:
 def run_modules(
     model: nn.Module, size: tuple[int, int] | None
 ) -> tuple[tuple[int, int], list[tuple[str, str, int, str]]]:
-    """Return the size of the images; path, type, calls and output shapes of every called module.
+    """Return the size of the images; path, type, calls and output shapes of every module.
+
+    Modules that are not called are left out, unless they contain such that are.
 
     Raises:
         ConfigError: The model cannot run images of the size.
@@ -120,15 +126,13 @@ def run_modules(
         run_heads(model, inputs, samples)
 
     size, _ = probe([model], size, run, key='--size')
+    parents = {path[:end] for path in outputs for end, char in enumerate(path) if char == '.'}
+    for path in parents - outputs.keys():
+        outputs[path] = []
     return size, [
-        (
-            path,
-            type(module).__name__,
-            len(outputs[path]),
-            shorten(outputs[path]),
-        )
+        (path, type(module).__name__, len(calls), shorten(calls) if calls else CONTAINER)
         for path, module in model.named_modules()
-        if path in outputs
+        if (calls := outputs.get(path)) is not None
     ]
 
 

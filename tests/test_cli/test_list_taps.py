@@ -7,8 +7,9 @@ import io
 import pytest
 from mmengine.config import Config
 from rich.console import Console
+from support.tiny_models import make_student
 
-from mmkd.cli.list_taps import list_taps
+from mmkd.cli.list_taps import CONTAINER, list_taps, run_modules
 from mmkd.utils import ConfigError
 
 
@@ -39,3 +40,27 @@ def test_list_taps_of_a_plain_config(workspace):
     assert 'head.fc' in console.file.getvalue()
     with pytest.raises(ConfigError, match='no regular expression'):
         list_taps(Config.fromfile(workspace.config('cls')), pattern='(')
+
+
+@pytest.mark.parametrize(
+    ('task', 'path', 'inside'),
+    [
+        ('det', 'bbox_head', 'bbox_head.retina_cls'),
+        ('seg', 'decode_head', 'decode_head.conv_seg'),
+        ('cls', 'head', 'head.fc'),
+    ],
+)
+def test_heads_are_listed_at_every_depth(task, path, inside):
+    """mmdet and mmseg call methods of their heads: a tap of the head itself would never run."""
+    size, rows = run_modules(make_student(task), (64, 64))
+    found = {name: (calls, shapes) for name, _, calls, shapes in rows}
+    assert size == (64, 64) and found[inside][0] > 0
+    assert (found[path] == (0, CONTAINER)) == (task != 'cls')
+    assert found['neck' if task == 'det' else 'backbone'][0] == 1
+
+
+def test_containers_in_the_table(workspace):
+    console = Console(file=io.StringIO(), width=200)
+    list_taps(Config.fromfile(workspace.config('det')).copy(), depth=1, console=console)
+    rows = [line for line in console.file.getvalue().splitlines() if 'bbox_head' in line]
+    assert len(rows) == 2 and all(CONTAINER in row for row in rows)  # student and teacher
