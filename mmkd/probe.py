@@ -25,15 +25,19 @@ T = TypeVar('T')
 def probe(
     models: Sequence[nn.Module],
     size: Size | None,
-    run: Callable[[Tensor, list[Any]], T],
+    run: Callable[[Tensor, list[Any], bool], T],
     key: str = 'model.distill.probe_size',
 ) -> tuple[Size, T]:
     """Run models on a probe batch; without a given size, of the first size that they all accept.
 
+    A size at which the models run to their end comes before one at which they run to the deepest
+    tap: a head that fails on a map of one pixel has been called too few times before.
+
     Args:
         models: The models that ``run`` runs; the batch has the channels and samples of the first.
         size: Height and width of the images, or None.
-        run: Takes N inputs (N, C, H, W) and N data samples.
+        run: Takes N inputs (N, C, H, W), N data samples, and whether the models must run to their
+            end.
         key: Config key of the size. Defaults to ``'model.distill.probe_size'``.
 
     Returns:
@@ -47,9 +51,12 @@ def probe(
         size = (size[0], size[1])
     sizes = probe_sizes(models) if size is None else [size]
     reason: Exception | None = None
-    for tried in sizes:
+    small = [tried for tried in sizes if max(tried) <= LARGE]
+    large = [tried for tried in sizes if max(tried) > LARGE]
+    tries = [(s, whole) for group in (small, large) for whole in (True, False) for s in group]
+    for tried, whole in tries:
         try:
-            return tried, run(*probe_batch(models[0], tried))
+            return tried, run(*probe_batch(models[0], tried), whole)
         except ConfigError:
             raise
         except Exception as error:  # models of any package, which may raise anything
@@ -125,11 +132,11 @@ def sample_of(task: str | None, meta: dict[str, Any]) -> Any:
 
 @torch.no_grad()
 def run_probe(
-    model: nn.Module, reader: TapReader, inputs: Tensor, samples: list[Any]
+    model: nn.Module, reader: TapReader, inputs: Tensor, samples: Any, whole: bool = False
 ) -> dict[Tap, list[Tensor]]:
     """Run a copy of a model on a probe batch and return the tapped tensors.
 
     SyncBN does not run on a CPU, and the student's own statistics and modes must not change.
     """
     twin = revert_sync_batchnorm(copy.deepcopy(model)).eval()
-    return reader.read(twin, inputs, samples)[1]
+    return reader.read(twin, inputs, samples, whole=whole)[1]

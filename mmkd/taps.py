@@ -143,6 +143,7 @@ class TapReader:
         data_samples: Any,
         run: Callable[..., Any] | None = None,
         stop: bool = False,
+        whole: bool = False,
     ) -> tuple[Any, dict[Tap, list[Tensor]]]:
         """Run a model once and return its output with the tensors of every tap.
 
@@ -152,17 +153,18 @@ class TapReader:
             model: The model, with the modules that were checked at build time.
             inputs: Batch (N, C, H, W).
             data_samples: N data samples.
-            run: Called with both instead of :func:`~mmkd.utils.run_heads`. Without it, an exception
-                of the first pass is ignored if every tap has been called before. Defaults to None.
+            run: Called with both instead of :func:`~mmkd.utils.run_heads`. Defaults to None.
             stop: End the pass after the last call of a tap; the output is None then. Defaults to
                 False.
+            whole: Raise any exception of the model. Defaults to False: an exception of a first pass
+                without ``run`` is ignored if every tap has been called before.
 
         Raises:
-            ConfigError: A tap was not called or yielded no tensor, a level is out of range, a
-                tensor was modified in place after it was read, or tokens do not form a square.
-            RuntimeError: A tap was called more or less often than in the first pass.
+            ConfigError: A tap was not called, or more or less often than in the first pass, or
+                yielded no tensor, a level is out of range, a tensor was modified in place after it
+                was read, or tokens do not form a square.
         """
-        first = self.calls is None and run is None
+        ignore = self.calls is None and run is None and not whole
         auxiliary = any(tap.module.startswith('auxiliary_head') for tap in self.taps)
         run = partial(run_heads, model, auxiliary=auxiliary) if run is None else run
         output = None
@@ -171,7 +173,7 @@ class TapReader:
                 output = run(inputs, data_samples)
             except Exception:
                 # What lies behind the deepest tap need not run on a probe batch.
-                if not first or not all(self._fired.values()):
+                if not ignore or not all(self._fired.values()):
                     raise
         return output, self._take()
 
@@ -221,9 +223,10 @@ class TapReader:
                     'tools/list_taps.py lists the modules that are called, with shapes',
                 )
             if self.calls is not None and self._fired[tap] != self.calls[tap]:
-                raise RuntimeError(
-                    f'{key}: {tap.module!r} was called {self._fired[tap]} times in this step and '
-                    f'{self.calls[tap]} times in the probe; tap a module whose calls do not vary'
+                raise ConfigError(
+                    key,
+                    f'{tap.module!r} was called {self._fired[tap]} times in this step and '
+                    f'{self.calls[tap]} times in the probe; tap a module whose calls do not vary',
                 )
             picked = range(len(tensors)) if tap.levels is None else tap.levels
             for level in picked:

@@ -222,7 +222,7 @@ def test_calls_that_vary_are_noticed():
     model = Model()
     reader = TapReader(model, taps_of('stem'))
     run(reader, model)
-    with pytest.raises(RuntimeError, match="'stem' was called 2 times in this step and 1"):
+    with pytest.raises(ConfigError, match="'stem' was called 2 times in this step and 1"):
         run(reader, model, passes=2)
 
 

@@ -121,9 +121,13 @@ def run_modules(
         if path:
             module.register_forward_hook(partial(record, path))
 
-    def run(inputs: Tensor, samples: Any) -> None:
+    def run(inputs: Tensor, samples: Any, whole: bool) -> None:
         outputs.clear()
-        run_heads(model, inputs, samples)
+        try:
+            run_heads(model, inputs, samples)
+        except Exception:
+            if whole or not outputs:
+                raise
 
     size, _ = probe([model], size, run, key='--size')
     parents = {path[:end] for path in outputs for end, char in enumerate(path) if char == '.'}

@@ -1,8 +1,9 @@
-"""Which tasks, mixers and methods go together."""
+"""Which tasks, mixers, methods and teachers go together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -10,6 +11,7 @@ from mmkd.methods.base import Method
 from mmkd.mixers.base import Mixer
 from mmkd.models.teacher import KEY
 from mmkd.registry import find_task, refuse_mixer, refuse_task
+from mmkd.taps import Tap
 from mmkd.utils import ConfigError
 
 
@@ -37,3 +39,13 @@ def check_combination(
             'this mixer gives soft labels, for which mmpretrain cannot compute the training '
             'accuracy: set it to False',
         )
+
+
+def unknown_teacher(tap: Tap, teachers: Mapping[str, Any]) -> str:
+    """Return the error for a tap of a teacher that does not exist."""
+    if not teachers:
+        return 'the method reads a teacher and none is configured; set model.distill.teacher'
+    names = ', '.join(name for name in teachers if name)
+    if names:
+        return f'{tap.module!r} of teacher {tap.model!r}: write <name>:<module>, names: {names}'
+    return f'there is one teacher without a name: write {tap.module!r} instead of {tap}'

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from mmkd.methods.base import Method, all_taps
 from mmkd.methods.plugins import build_method
 from mmkd.mixers.base import Mixer
-from mmkd.models.combination import check_combination
+from mmkd.models.combination import check_combination, unknown_teacher
 from mmkd.models.first_step import FirstStep
 from mmkd.models.inherit import copy_parts, inheritable
 from mmkd.models.nonfinite import NonFiniteGuard
 from mmkd.models.normalization import Renormalizer
 from mmkd.models.speed import TeacherStream
 from mmkd.models.step import Step
-from mmkd.models.teacher import KEY, build_teachers, unknown_teacher
+from mmkd.models.teacher import KEY, build_teachers
 from mmkd.probe import Size, probe, run_probe
 from mmkd.registry import build
 from mmkd.taps import Tap, TapReader, as_fp32
@@ -122,10 +122,10 @@ class Distiller(nn.Module):
             teacher.open_taps(teacher_taps[name])
         used = [self.teachers[name] for name, taps in teacher_taps.items() if taps]
 
-        def run(inputs: Tensor, samples: Any) -> Step:
-            features = run_probe(student, self.reader, inputs, samples) if student_taps else {}
-            targets = {tap: t for one in used for tap, t in one.probe(inputs, samples).items()}
-            return Step(View.plain(inputs, samples), {}, features, targets)
+        def run(*batch: Any) -> Step:
+            features = run_probe(student, self.reader, *batch) if student_taps else {}
+            targets = {tap: t for one in used for tap, t in one.probe(*batch).items()}
+            return Step(View.plain(*batch[:2]), {}, features, targets)
 
         size, probed = probe([student, *(teacher.model for teacher in used)], size, run)
         for teacher in used:

@@ -22,6 +22,7 @@ from mmkd.utils import ConfigError, check_names, config_key, log_warning, non_ne
 from mmkd.utils.loading import build_plain, hash_of, load_config, load_strictly
 
 KEY = 'model.distill'
+Features = dict[Tap, list[Tensor]]
 NO_TEACHER = 'must be dict(config=…, checkpoint=…), or a dict of names to those'
 
 
@@ -106,7 +107,7 @@ class Teacher:
         self.fused: list[tuple[str, str]] = []
         self.trials: list[Trial] = []
         self.tapped_bytes = 0  # size of the last tapped tensors, for benchmarks
-        self._probed: tuple[Any, dict[Tap, list[Tensor]], list[tuple[str, str]]] | None = None
+        self._probed: tuple[Any, Features, list[tuple[str, str]]] | None = None
         self._started = False  # whether the first real batch has been seen
         self._undo_compile: Callable[[], None] | None = None
         #: Whether dropout and drop-path are active; all other modules stay in eval mode.
@@ -127,20 +128,21 @@ class Teacher:
         self.reader = TapReader(self.model, taps)
 
     @torch.no_grad()
-    def probe(self, inputs: Tensor, data_samples: Any) -> dict[Tap, list[Tensor]]:
+    def probe(self, inputs: Tensor, data_samples: Any, whole: bool = False) -> Features:
         """Run a small batch through the teacher.
 
         Args:
             inputs: Batch (N, 3, H, W); its values do not matter.
             data_samples: N data samples.
+            whole: See :meth:`~mmkd.taps.TapReader.read`. Defaults to False.
 
         Returns:
             The tensors of every tap, fp32; of noise.
         """
         # Noise, because on an empty image much is equal that is not the same.
         noise = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0))
-        run = partial(self._read, self.model, Form(), noise, data_samples)
-        expected: dict[Tap, list[Tensor]] = {}
+        run = partial(self._read, self.model, Form(), noise, data_samples, whole=whole)
+        expected: Features = {}
         pairs = conv_bn_pairs(self.model, lambda: expected.update(run()))
         self._probed = run, expected, pairs
         return expected
@@ -157,7 +159,7 @@ class Teacher:
         self.form.apply(self.model)
 
     @torch.no_grad()
-    def __call__(self, inputs: Tensor, data_samples: Any) -> dict[Tap, list[Tensor]]:
+    def __call__(self, inputs: Tensor, data_samples: Any) -> Features:
         """Run the teacher to its deepest tap and no further.
 
         Args:
@@ -205,16 +207,23 @@ class Teacher:
             self._undo_compile = compile_between(self.model, tapped, inputs.device)
 
     def _read(
-        self, model: nn.Module, form: Form, inputs: Tensor, data_samples: Any, dropout: bool = False
-    ) -> dict[Tap, list[Tensor]]:
+        self,
+        model: nn.Module,
+        form: Form,
+        inputs: Tensor,
+        data_samples: Any,
+        dropout: bool = False,
+        whole: bool = False,
+    ) -> Features:
         """Run a model in its form, to the deepest tap once the first pass has found it."""
         assert self.reader is not None, 'open_taps() comes first'
         model.eval()  # other code may have called train()
         if dropout:
             for module in self.dropouts():
                 module.train()
+        inputs = form.convert(inputs)
         with torch.autocast(inputs.device.type, enabled=False):
-            _, found = self.reader.read(model, form.convert(inputs), data_samples, stop=True)
+            found = self.reader.read(model, inputs, data_samples, stop=True, whole=whole)[1]
         features = as_fp32(found, detach=True)
         self.tapped_bytes = sum(tensor.nbytes for kept in features.values() for tensor in kept)
         return features
@@ -284,13 +293,3 @@ def check_arguments(config: Any, key: str) -> dict[str, Any]:
     with config_key(key):
         check_names(config, known)
     return dict(config)
-
-
-def unknown_teacher(tap: Tap, teachers: Mapping[str, Any]) -> str:
-    """Return the error for a tap of a teacher that does not exist."""
-    if not teachers:
-        return 'the method reads a teacher and none is configured; set model.distill.teacher'
-    names = ', '.join(name for name in teachers if name)
-    if names:
-        return f'{tap.module!r} of teacher {tap.model!r}: write <name>:<module>, names: {names}'
-    return f'there is one teacher without a name: write {tap.module!r} instead of {tap}'

@@ -106,12 +106,12 @@ def find_taps(model: nn.Module) -> dict[str, Any]:
 
         return record
 
-    def run(inputs: Tensor, samples: Any) -> None:
+    def run(inputs: Tensor, samples: Any, whole: bool) -> None:
         called.clear()
         try:
             run_heads(model, inputs, samples)
         except Exception:  # what lies behind the taps need not run
-            if not called:
+            if whole or not called:
                 raise
 
     handles = [module.register_forward_hook(hook(n)) for n, module in model.named_modules() if n]
