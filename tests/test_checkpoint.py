@@ -32,6 +32,8 @@ from support.tiny_models import (
     teacher_config,
 )
 
+from mmkd.utils import ConfigError
+
 # What a user without mmkd does with files.
 LOADER = """
 import json, sys
@@ -171,7 +173,7 @@ def test_a_plain_run_cannot_be_resumed_with_adapters(shapes, tmp_path):
     train(run_config('cls', shapes, tmp_path, epochs=1))
     cfg = run_config('cls', shapes, tmp_path, distill_of('cls', tmp_path), epochs=2)
     cfg.resume = True
-    with pytest.raises(RuntimeError, match=r"no 'distiller' entry.*load_from"):
+    with pytest.raises(ConfigError, match=r"^resume: .* no 'distiller' entry.*load_from"):
         train(cfg)
     cfg.update(resume=False, load_from=str(tmp_path / 'epoch_1.pth'), work_dir=str(tmp_path / 'b'))
     runner = Runner.from_cfg(cfg)
@@ -191,7 +193,7 @@ def test_other_methods_cannot_be_resumed(shapes, tmp_path):
     other['methods']['hint'] = other['methods'].pop('feature')
     cfg = run_config('cls', shapes, tmp_path, other, epochs=2)
     cfg.resume = True
-    with pytest.raises(RuntimeError, match=r'does not match model\.distill\.methods'):
+    with pytest.raises(ConfigError, match=r'^resume: .*does not match model\.distill\.methods'):
         train(cfg)
 
 

@@ -21,11 +21,12 @@ from torch import nn
 
 from mmkd.cli.benchmarking import Bench, Setting, peak_memory, read_teachers
 from mmkd.cli.common import Run, add_config_options, config_path, make_parser, read_config
+from mmkd.cli.inputs import NO_GPU
 from mmkd.cli.timing import MIB, Place, clocks, half_range, saved_bytes, time_in_turns
 from mmkd.models.distiller import Distiller
 from mmkd.models.teacher import KEY
 from mmkd.utils.errors import ConfigError
-from mmkd.utils.student_config import is_distilled
+from mmkd.utils.student_config import is_distilled, required
 
 MARGIN = 1.15  # of a method's step over the student's step and the teacher's forward together
 TOGETHER = 4  # distilled students that are in memory at once
@@ -52,6 +53,8 @@ def main() -> None:
     add_config_options(parser)
     add('--json', type=Path, help='write the rows to this file as well')
     args = parser.parse_args()
+    if args.amp and args.device == 'cpu':
+        raise ConfigError('--amp', NO_GPU)
     setting = Setting(args.device, tuple(args.size), args.batch_size, args.amp, args.iteration)
     runs = list(find_runs(args.configs, args.cfg_options))
     rows = benchmark(runs, setting, args.repeat, args.warmup, not args.no_memory)
@@ -71,7 +74,7 @@ def find_runs(configs: Sequence[str], options: Mapping[str, Any] | None = None) 
         cfg = read_config(name)
         path = Path(config_path(name))
         if path.suffix in ('.yml', '.yaml'):
-            for row in cfg.to_dict()['rows']:
+            for row in required(cfg, 'rows', f'{name!r} lists no rows'):
                 own = row.get('options', {})
                 config = config_path(row['config'], f'rows.{row["name"]}.config')
                 if is_distilled(read_config(config)) and own.get(KEY, True):

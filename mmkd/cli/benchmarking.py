@@ -32,6 +32,7 @@ from mmkd.models.distiller import Distiller
 from mmkd.models.teacher import KEY, Teacher, teacher_configs
 from mmkd.registry import MODELS as OURS
 from mmkd.taps import TapReader
+from mmkd.utils.checks import one_of
 from mmkd.utils.loading import build_plain, load_config, without_pretrained
 from mmkd.utils.student_config import find, learns_from_pairs, plain_config
 
@@ -84,7 +85,7 @@ class Bench:
         self.cfg = cfg = run.read()
         self.setting = setting
         self.device = torch.device(setting.device)
-        task = TASKS[cfg.default_scope]
+        task = TASKS[one_of(TASKS, default_scope=cfg.get('default_scope'))]
         if task == 'seg':  # mmseg's preprocessor crops and pads to this
             for node in (cfg, cfg.model):
                 if node.get('data_preprocessor') is not None:

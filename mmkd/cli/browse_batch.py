@@ -17,6 +17,8 @@ from mmengine.runner import Runner, set_random_seed
 
 from mmkd.cli.common import distill_config, load_config, make_parser, read_training_checkpoint
 from mmkd.cli.drawing import Palette, class_legend, draw_borders, draw_sample, format_sources
+from mmkd.cli.explain import explained
+from mmkd.cli.inputs import check_data
 from mmkd.engine.hooks.distill_hook import ENTRY
 from mmkd.mixers import Mixer, View
 from mmkd.models.normalization import denormalize
@@ -40,8 +42,10 @@ def main() -> None:
     add('--checkpoint', type=Path, help='of a run of the config, for a mixer that learns')
     args = parser.parse_args()
     options = args.batches, args.images, args.seed, args.checkpoint
-    for path in browse_batches(load_config(args, needed=()), args.out, *options):
-        print(path)
+    cfg = load_config(args, needed=())
+    with explained(cfg):
+        for path in browse_batches(cfg, args.out, *options):
+            print(path)
 
 
 def browse_batches(
@@ -58,7 +62,8 @@ def browse_batches(
         ConfigError: The config has no training data, the mixer does not support them, or the
             checkpoint holds no state of the mixer.
     """
-    required(cfg, 'train_dataloader')
+    required(cfg, 'train_dataloader.dataset')
+    check_data(cfg, 'train_dataloader')
     out.mkdir(parents=True, exist_ok=True)
     distill = distill_config(cfg)
     preprocessor, loader, views = view_batches(cfg, distill, seed, checkpoint)

@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config
 
 from mmkd.cli.common import make_parser, read_config, read_training_checkpoint
+from mmkd.cli.explain import explained
 from mmkd.utils.errors import ConfigError, refuse
 from mmkd.utils.loading import build_plain
 from mmkd.utils.student_config import mmkd_keys, plain_config
@@ -78,7 +79,8 @@ def export_student(
     content = read_training_checkpoint(Path(checkpoint), trusted)
     cfg = forget_run(plain_config(config_of_run(config, content, checkpoint)))
     state = pick_weights(content, ema, checkpoint)
-    model = build_plain(cfg, 'config')
+    with explained(cfg):
+        model = build_plain(cfg, 'config')
     with refuse('config', f'{checkpoint} does not fit the student', RuntimeError):
         model.load_state_dict(state, strict=True)
     for key in mmkd_keys({k: v for k, v in cfg.items() if k != 'model'}):

@@ -21,6 +21,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from mmkd.cli.common import distill_config, load_config, make_parser
+from mmkd.cli.explain import explained
 from mmkd.models.teacher import teacher_configs
 from mmkd.probe import probe
 from mmkd.taps import flatten
@@ -28,7 +29,7 @@ from mmkd.utils.errors import ConfigError, refuse
 from mmkd.utils.heads import run_heads
 from mmkd.utils.loading import build_plain
 from mmkd.utils.loading import load_config as load_teacher_config
-from mmkd.utils.student_config import plain_config
+from mmkd.utils.student_config import plain_config, required
 
 # mmdet calls methods of most heads, so that hooks on them would never run.
 CONTAINER = 'container, never called: tap a module inside'
@@ -48,12 +49,9 @@ def main() -> None:
         help='size of the images; without it, model.distill.probe_size or one that the model takes',
     )
     args = parser.parse_args()
-    list_taps(
-        load_config(args, needed=('config',)),
-        args.filter,
-        args.depth,
-        args.size and tuple(args.size),
-    )
+    cfg = load_config(args, needed=('config',))
+    with explained(cfg):
+        list_taps(cfg, args.filter, args.depth, args.size and tuple(args.size))
 
 
 def list_taps(
@@ -70,6 +68,7 @@ def list_taps(
     """
     with refuse('--filter', f'{pattern!r} is no regular expression', re.error):
         matches = re.compile(pattern or '').search
+    required(cfg, 'model')
     MMLogger.get_instance('list_taps', log_level='ERROR')
     # Paths are there to be copied: nothing is truncated, whatever the width of the terminal.
     console = console or Console(width=200)

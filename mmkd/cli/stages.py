@@ -19,7 +19,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mmkd
-from mmkd.cli.common import config_path, read_config, use_available_backend
+from mmkd.cli.common import config_path, read_config, run_tool, use_available_backend
+from mmkd.cli.explain import explained
 from mmkd.utils import ConfigError, check_names, config_key
 from mmkd.utils.student_config import required
 
@@ -215,21 +216,22 @@ def run_here(
     trained = 'val' in result
     if trained:
         cfg.load_from = result['checkpoint']
-    runner = Runner.from_cfg(cfg)
-    if not trained:
-        last = LastMetrics()
-        runner.register_hook(last)
-        started = time.time()
-        runner.train()
-        result = dict(
-            task,
-            seconds=round(time.time() - started, 1),
-            peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            checkpoint=(work_dir / 'last_checkpoint').read_text().strip(),
-            val=as_numbers(last.metrics),
-        )
-    if test:  # after training the loop alone, as the hooks are ready
-        result['test'] = as_numbers(runner.test() if trained else runner.test_loop.run())
+    with explained(cfg):
+        runner = Runner.from_cfg(cfg)
+        if not trained:
+            last = LastMetrics()
+            runner.register_hook(last)
+            started = time.time()
+            runner.train()
+            result = dict(
+                task,
+                seconds=round(time.time() - started, 1),
+                peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                checkpoint=(work_dir / 'last_checkpoint').read_text().strip(),
+                val=as_numbers(last.metrics),
+            )
+        if test:  # after training the loop alone, as the hooks are ready
+            result['test'] = as_numbers(runner.test() if trained else runner.test_loop.run())
     file.write_text(json.dumps(result, indent=1))
 
 
@@ -256,4 +258,4 @@ def child_environment() -> dict[str, str]:
 
 
 if __name__ == '__main__':
-    run_here(Path(sys.argv[1]), **json.loads(sys.argv[2]))
+    run_tool(lambda: run_here(Path(sys.argv[1]), **json.loads(sys.argv[2])))

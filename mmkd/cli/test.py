@@ -13,6 +13,8 @@ from mmengine.registry import METRICS, RUNNERS
 from mmengine.runner import Runner
 
 from mmkd.cli.common import TRUST, load_config, make_parser
+from mmkd.cli.explain import explained
+from mmkd.cli.inputs import check_data
 from mmkd.utils.errors import ConfigError
 from mmkd.utils.loading import load_strictly
 from mmkd.utils.student_config import plain_config, required
@@ -33,15 +35,19 @@ def main() -> None:
         raise ConfigError('--out', f'must end in .pkl, got {args.out!r}')
     cfg = plain_config(load_config(args, needed=()))
     cfg.load_from, cfg.resume = args.checkpoint, False
+    for part in ('dataloader.dataset', 'evaluator'):
+        required(cfg, f'test_{part}', 'the config has none, so there is nothing to test on')
+    check_data(cfg, 'test_dataloader')
     if args.show or args.show_dir:
         draw_predictions(cfg, args.show_dir, args.show, args.wait_time)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    # mmengine would load the entries that fit and leave the rest at random.
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    load_strictly(model, args.checkpoint, 'test', bool(cfg.get(TRUST)), f'{TRUST}=True')
-    if args.out:
-        dump_predictions(runner, args.out)
-    runner.test()
+    with explained(cfg):
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        # mmengine would load the entries that fit and leave the rest at random.
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        load_strictly(model, args.checkpoint, 'test', bool(cfg.get(TRUST)), f'{TRUST}=True')
+        if args.out:
+            dump_predictions(runner, args.out)
+        runner.test()
 
 
 def dump_predictions(runner: Any, path: str) -> None:

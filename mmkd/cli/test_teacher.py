@@ -14,6 +14,8 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from mmkd.cli.common import distill_config, load_config, make_parser
+from mmkd.cli.explain import explained
+from mmkd.cli.inputs import check_data
 from mmkd.models.teacher import teacher_configs
 from mmkd.utils.errors import ConfigError, did_you_mean
 from mmkd.utils.student_config import plain_config, required
@@ -30,7 +32,10 @@ def main() -> None:
     cfg = load_config(args)
     if args.work_dir is None:
         cfg.work_dir = str(Path(cfg.work_dir) / 'teacher')
-    metrics = Runner.from_cfg(teacher_run_config(cfg, args.split, args.teacher)).test()
+    run = teacher_run_config(cfg, args.split, args.teacher)
+    check_data(run, 'test_dataloader')
+    with explained(run):
+        metrics = Runner.from_cfg(run).test()
     if is_main_process():
         for name, value in metrics.items():
             print(f'{name}: {value}')

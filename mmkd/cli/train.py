@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import RUNNERS
+from mmengine.device import get_device
+from mmengine.registry import OPTIMIZERS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 
 from mmkd.cli.common import load_config, make_parser
+from mmkd.cli.explain import explained
+from mmkd.cli.inputs import NO_GPU, check_data
 from mmkd.engine import SafeCheckpointHook
 from mmkd.engine.data_check import EMPTY
 from mmkd.engine.resume import shield_workers
-from mmkd.utils.errors import ConfigError, refuse
+from mmkd.utils.errors import ConfigError, did_you_mean, refuse
 from mmkd.utils.student_config import is_distilled, required, type_name
 
 # Strategies that shard parameters, or replace the optimizer's step.
@@ -41,6 +42,7 @@ def main() -> None:
     args = parser.parse_args()
     cfg = load_config(args)
     if args.amp:
+        required(cfg, 'optim_wrapper')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.loss_scale = 'dynamic'
     if args.auto_scale_lr:
@@ -54,7 +56,7 @@ def main() -> None:
     save_safely(cfg)
     add_hook(cfg)
     protect_adapters(cfg)
-    with explain_empty_data():
+    with explained(cfg), explain_empty_data():
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         if any(isinstance(hook, SafeCheckpointHook) for hook in runner.hooks):
             # A loop over iterations starts its workers now; the hook ends the protection.
@@ -107,15 +109,33 @@ def check_inputs(cfg: Config) -> None:
     """Refuse a run that would fail after minutes, or with an obscure message.
 
     Raises:
-        ConfigError: The work directory cannot be written, a file or folder of a data set is
-            missing or truncated, or a strategy shards the student.
+        ConfigError: A part of a training config is missing, the work directory cannot be written, a
+            file or folder of a data set is missing or truncated, a strategy shards the student,
+            automatic mixed precision has no GPU, or the optimizer is unknown.
     """
+    for key in ('model', 'train_dataloader.dataset', 'train_cfg', 'optim_wrapper'):
+        required(cfg, key)
     check_strategy(cfg)
+    check_optimizer(cfg)
+    check_precision(cfg)
     check_work_dir(cfg.work_dir)
-    for key in ('train_dataloader', 'val_dataloader'):
-        if isinstance(cfg.get(key), Mapping):
-            for path, dataset in datasets_in(cfg[key].get('dataset'), f'{key}.dataset'):
-                check_files(dataset, path)
+    check_data(cfg, 'train_dataloader', 'val_dataloader')
+
+
+def check_optimizer(cfg: Config) -> None:
+    """Refuse an optimizer that does not exist."""
+    kind = cfg.optim_wrapper.get('optimizer', {}).get('type')
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
+        if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
+            near = did_you_mean(kind, OPTIMIZERS.module_dict)
+            raise ConfigError('optim_wrapper.optimizer.type', f'there is no {kind!r}{near}')
+
+
+def check_precision(cfg: Config) -> None:
+    """Refuse automatic mixed precision without a GPU."""
+    amp = type_name(cfg.optim_wrapper).endswith('AmpOptimWrapper')
+    if amp and get_device() in ('cpu', 'mps'):
+        raise ConfigError('optim_wrapper.type', NO_GPU)
 
 
 def check_strategy(cfg: Config) -> None:
@@ -137,64 +157,6 @@ def check_work_dir(folder: str) -> None:
     with refuse('work_dir', f'cannot write into {folder!r}; choose another --work-dir', OSError):
         Path(folder).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-
-
-def datasets_in(node: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the innermost data sets of a config, with their keys."""
-    if not isinstance(node, Mapping):
-        return
-    inside = [(f'{key}.dataset', node.get('dataset'))]
-    if isinstance(node.get('datasets'), (list, tuple)):
-        inside += [(f'{key}.datasets.{i}', part) for i, part in enumerate(node['datasets'])]
-    if not any(isinstance(part, Mapping) for _, part in inside):
-        yield key, node
-    for path, part in inside:
-        yield from datasets_in(part, path)
-
-
-def check_files(dataset: Mapping[str, Any], key: str) -> None:
-    """Check that the files of a data set exist, with paths joined as mmengine does."""
-    if dataset.get('backend_args') or dataset.get('download'):
-        return  # remote, or downloaded later
-    root = str(dataset.get('data_root') or '')
-    folders = [('data_root', root)]
-    prefixes = dataset.get('data_prefix') or {}
-    if isinstance(prefixes, str):
-        prefixes = {'': prefixes}
-    for name, prefix in prefixes.items():
-        path = os.path.join(root, prefix) if isinstance(prefix, str) else ''
-        # A prefix may be the beginning of file names instead of a folder.
-        if not prefix_of_files(path):
-            folders.append((f'data_prefix.{name}'.rstrip('.'), path))
-    for name, path in folders:
-        if path and '://' not in path and not os.path.isdir(path):
-            raise ConfigError(f'{key}.{name}', f'{path!r} is not a folder')
-    ann_file = dataset.get('ann_file')
-    if isinstance(ann_file, str) and ann_file and '://' not in ann_file:
-        check_annotations(os.path.join(root, ann_file), f'{key}.ann_file')
-
-
-def prefix_of_files(path: str) -> bool:
-    """Whether the path is the beginning of a file's path."""
-    folder, name = os.path.split(path)
-    return os.path.isdir(folder) and any(e.startswith(name) for e in os.listdir(folder))
-
-
-def check_annotations(path: str, key: str) -> None:
-    """Check that an annotation file exists and, if it is JSON, is complete.
-
-    Only its first and last bytes are read: that of COCO has 450 MB.
-    """
-    if os.path.isdir(path):  # image sets are folders in some data sets
-        return
-    with refuse(key, f'cannot read {path!r}', OSError), open(path, 'rb') as file:
-        first = file.read(64).lstrip()[:1]
-        file.seek(-min(64, os.path.getsize(path)), os.SEEK_END)
-        last = file.read().rstrip()[-1:]
-    whole = not path.endswith('.json') or (first, last) in ((b'{', b'}'), (b'[', b']'))
-    if not first or not whole:
-        fault = 'is not JSON, or is truncated' if first else 'is empty'
-        raise ConfigError(key, f'{path!r} {fault}')
 
 
 @contextmanager

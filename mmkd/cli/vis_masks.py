@@ -15,6 +15,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from mmkd.cli.common import existing_file, load_config, make_parser, read_training_checkpoint
+from mmkd.cli.explain import explained
 from mmkd.engine.hooks.distill_hook import ENTRY
 from mmkd.engine.visualization import Observer, draw_sheet
 from mmkd.utils.errors import ConfigError, refuse
@@ -32,8 +33,9 @@ def main() -> None:
     add('--device', default='cpu', help='Defaults to cpu')
     args = parser.parse_args()
     cfg = load_config(args)
-    for path in vis_masks(cfg, args.checkpoint, args.images, args.out, args.device):
-        print(path)
+    with explained(cfg):
+        for path in vis_masks(cfg, args.checkpoint, args.images, args.out, args.device):
+            print(path)
 
 
 def vis_masks(

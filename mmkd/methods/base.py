@@ -79,6 +79,17 @@ class Method(nn.Module):
         #: Scalars of the last step that are logged as ``distill.<method>.<name>`` and not summed.
         self.monitored: dict[str, Tensor] = {}
 
+    def check_models(self, model: nn.Module, teachers: Any) -> None:
+        """Check the models before the taps are looked up, where an error says more than a tap's.
+
+        Args:
+            model: The student.
+            teachers: The teachers by name (``''`` for a single one).
+
+        Raises:
+            ConfigError: The method does not support them.
+        """
+
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create parameters from the tensors of a small probe batch. Called once, before training.
 

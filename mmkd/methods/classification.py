@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmkd.methods.base import Method, Taps, Tensors
-from mmkd.utils import ConfigError, single_labels
+from mmkd.registry import find_task
+from mmkd.utils import ConfigError, ensure, single_labels
 from mmkd.view import View
 
 
@@ -88,6 +89,29 @@ def check_logit_pair(method: Method, student: Any, teacher: Any, least: int = 2)
     check_logits(student, least=least)
     method.check_pairs(student, teacher, ndim=2)
     check_channels(student, teacher)
+
+
+def refuse_queries(model: nn.Module, student: Sequence[Tensor]) -> None:
+    """Refuse the logits of queries or proposals, which differ between two models.
+
+    Args:
+        model: The student.
+        student: Its logits on the probe batch.
+
+    Raises:
+        ConfigError: They belong to queries of a transformer or to proposals.
+    """
+    head = getattr(model, 'decode_head', None)
+    queries = any(hasattr(part, 'num_queries') for part in (model, head))
+    what = 'queries' if queries or any(t.ndim == 3 for t in student) else ''
+    if not what and find_task(model) == 'det' and any(t.ndim == 2 for t in student):
+        what = 'proposals'
+    ensure(
+        not what,
+        'student',
+        f'yields logits of {what}: those of student and teacher do not correspond, so they '
+        "cannot be compared one by one; distill maps instead, such as mmkd.FeatureMimic of 'neck'",
+    )
 
 
 def check_channels(

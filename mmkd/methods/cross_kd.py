@@ -118,6 +118,18 @@ class CrossKD(HeadMethod):
             taps['teacher'][f'{term}_predicted'] = tap
         self.student_taps, self.teacher_taps = taps['student'], taps['teacher']
 
+    def needed(self) -> list[str]:
+        """Return the attributes of a head that the method reads."""
+        return ['cls_convs', 'reg_convs', *self.predictors().values()]
+
+    def known(self) -> str:
+        """Return the heads that the method supports."""
+        return (
+            "CrossKD is for heads whose levels share their convs: head='gfl' (GFLHead), 'retina' "
+            "(RetinaHead), 'atss' (ATSSHead), 'fcos' (FCOSHead), or the names of another one's "
+            'modules (see HeadFamily)'
+        )
+
     def predictors(self) -> dict[str, str]:
         """Return the names of the predictors by term."""
         names = dict(cls=self.family.cls, reg=self.family.reg, centerness=self.family.centerness)

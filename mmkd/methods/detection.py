@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmkd.methods.base import Maps, Method
 from mmkd.utils import ConfigError, box_tensor, check_names, config_key, ensure, one_of
+from mmkd.utils.errors import did_you_mean
 from mmkd.view import View
 
 HeadMaps = dict[str, Maps]  # by branch or term, one map for each pyramid level
@@ -225,6 +226,32 @@ class HeadMethod(Method):
             ensure(named, side, f'must be the path of a head, got {path!r}')
         # A teacher is not part of this module: a plain list keeps it unregistered.
         self._teacher: list[Any] = []
+
+    def check_models(self, model: nn.Module, teachers: Any) -> None:
+        """Check that both heads have the modules that the method reads.
+
+        Raises:
+            ConfigError: They do not; the heads that do are named.
+        """
+        owner, _, path = self.paths['teacher'].rpartition(':')
+        models = dict(student=(model, self.paths['student']), teacher=(teachers[owner].model, path))
+        for side, (one, path) in models.items():
+            modules = dict(one.named_modules())
+            head = modules.get(path)
+            known = [name for name in modules if name.endswith('head')]
+            text = f'{type(one).__name__} has no head {path!r}{did_you_mean(path, known)}'
+            ensure(head is not None, side, text)
+            for name in self.needed():
+                text = f'{type(head).__name__} has no {name!r}: {self.known()}'
+                ensure(hasattr(head, name), side, text)
+
+    def needed(self) -> list[str]:
+        """Return the attributes of a head that the method reads."""
+        raise NotImplementedError
+
+    def known(self) -> str:
+        """Return the heads that the method supports, for messages."""
+        raise NotImplementedError
 
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Find the teacher's head, whose assigner finds the positives.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmkd.functional import class_rows, resize_to
 from mmkd.methods.base import Method
-from mmkd.methods.classification import check_channels, check_tap, refuse_regions
+from mmkd.methods.classification import check_channels, check_tap, refuse_queries, refuse_regions
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError, non_negative, positive
 from mmkd.view import View
@@ -80,6 +80,7 @@ class DIST(Method):
 
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Check the taps."""
+        refuse_queries(model, student)
         logits = check_tap(student, 'student', 'logits (N, K) or (N, K, H, W)', 2, 4)
         self.check_pairs(student, teacher, ndim=logits.ndim)
         check_channels(student, teacher)

@@ -128,6 +128,7 @@ class LD(HeadMethod):
         **kwargs: Any,
     ) -> None:
         super().__init__(student, teacher, **kwargs)
+        self.cls = cls
         self.tau, self.cls_tau = positive(tau=tau), positive(cls_tau=cls_tau)
         self.overlap = one_of(('iof', 'iou'), overlap=overlap)
         self.lambdas = term_weights(main=main_weight, valuable=valuable_weight, cls=cls_weight)
@@ -139,15 +140,20 @@ class LD(HeadMethod):
             taps[side] = {name: Tap.parse(m, None, side) for name, m in modules.items()}
         self.student_taps, self.teacher_taps = taps['student'], taps['teacher']
 
+    def needed(self) -> list[str]:
+        """Return the attributes of a head that the method reads."""
+        return ['reg_max', 'scales', self.cls]
+
+    def known(self) -> str:
+        """Return the heads that the method supports."""
+        return (
+            'localization distillation is for heads that predict distributions of edges: GFLHead '
+            'and its subclasses; another classifier is named by cls'
+        )
+
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Check that both heads predict distributions over the same bins and priors."""
         super().build(model, student, teacher, teachers)
-        ensure(
-            hasattr(self.head, 'reg_max'),
-            'teacher',
-            f'{type(self.head).__name__} predicts no distributions of edges (reg_max); '
-            'localization distillation is for heads such as GFLHead',
-        )
         for name in ('box', 'cls'):
             check_shapes(student, teacher, name, dims=1)
         boxes, levels = len(student['box']), len(student['cls'])

@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 from mmkd.functional import class_rows, kl_divergence, resize_to
 from mmkd.methods.base import Method
-from mmkd.methods.classification import check_channels, check_class_channels, refuse_regions
+from mmkd.methods.classification import (
+    check_channels,
+    check_class_channels,
+    refuse_queries,
+    refuse_regions,
+)
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError, ensure, integer, one_of, positive
 from mmkd.view import View
@@ -119,6 +124,7 @@ class LogitKD(Method):
                 )
             self._classifier = [classifier]
             teacher = [self._classify(teacher)]
+        refuse_queries(model, student)
         self.check_pairs(student, teacher, ndim=student[0].ndim)
         check_channels(student, teacher)
         check_class_channels(student, self.num_classes)

@@ -84,6 +84,10 @@ class Plugged(Method):
         self.tasks, self.mixers = method.tasks, method.mixers
         self.simulate, self.auxiliary = method.simulate, method.auxiliary
 
+    def check_models(self, model: nn.Module, teachers: Any) -> None:
+        """Forward to the method."""
+        self.method.check_models(model, teachers)
+
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Build the method, then its plug-ins."""
         self.method.build(model, student, teacher, teachers)

@@ -112,6 +112,8 @@ class Distiller(nn.Module):
                 if tap.model not in self.teachers:
                     raise ConfigError(tap_key, unknown_teacher(tap, self.teachers))
                 teacher_taps[tap.model][tap] = tap_key
+            with config_key(key):
+                method.check_models(student, self.teachers)
         self.reader = TapReader(student, student_taps)
         for name, teacher in self.teachers.items():
             preprocessors = [

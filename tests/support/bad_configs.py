@@ -235,6 +235,21 @@ AT_BUILD: dict[str, tuple[Callable[[dict, Path], None], str, str]] = {
         f'{METHODS}.logits.num_classes',
         '45 channels are no multiple of 7',
     ),
+    'CrossKD on an unsupported head': (
+        put('methods', dict(cross=dict(type='mmkd.CrossKD'))),
+        f'{METHODS}.cross.student',
+        r"RetinaHead has no 'gfl_cls': CrossKD is for .*'gfl' \(GFLHead\), 'retina'",
+    ),
+    'LD on an unsupported head': (
+        put('methods', dict(ld=dict(type='mmkd.LD'))),
+        f'{METHODS}.ld.student',
+        r"RetinaHead has no 'reg_max': localization distillation is for .*GFLHead",
+    ),
+    'CrossKD on no head': (
+        put('methods', dict(cross=dict(type='mmkd.CrossKD', head='retina', teacher='box_head'))),
+        f'{METHODS}.cross.teacher',
+        r"RetinaNet has no head 'box_head'; the nearest are: bbox_head",
+    ),
     'PS-KD without parts': (
         put('methods', dict(pskd=SIMULATION)),
         f'{METHODS}.pskd',

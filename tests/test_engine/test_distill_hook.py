@@ -23,6 +23,7 @@ from mmkd.cli.train import add_hook, protect_adapters
 from mmkd.engine import DistillHook
 from mmkd.models import distilled
 from mmkd.models.first_step import FirstStep
+from mmkd.utils import ConfigError
 
 
 def distill_of(task, folder, **methods):
@@ -213,7 +214,7 @@ def test_a_run_without_the_hook_says_so_once(shapes, tmp_path, monkeypatch):
     cfg.default_hooks.distill = dict(type='mmkd.DistillHook')
     cfg.resume, cfg.load_from = True, str(tmp_path / 'epoch_1.pth')
     cfg.train_cfg.max_epochs = 2
-    with pytest.raises(RuntimeError, match='its run had no distillation or no DistillHook'):
+    with pytest.raises(ConfigError, match='its run had no distillation or no DistillHook'):
         Runner.from_cfg(cfg).train()
 
 

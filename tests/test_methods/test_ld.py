@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -244,8 +245,9 @@ def test_heads_that_do_not_fit():
         wired(detector_of('gfl', reg_max=8), detector_of('gfl'))
     with pytest.raises(ConfigError, match=r'^levels:'):
         wired(detector_of('gfl'), detector_of('gfl'), levels=(0, 1))
-    with pytest.raises(ConfigError, match='distributions'):
-        wired(detector_of('atss'), detector_of('atss'), cls='atss_cls')
+    other = SimpleNamespace(model=detector_of('atss'))
+    with pytest.raises(ConfigError, match=r"^student: ATSSHead has no 'reg_max': .* distributions"):
+        LD(cls='atss_cls').check_models(other.model, {'': other})
     one = [detector_of('gfl', num_classes=1) for _ in range(2)]
     with pytest.raises(ConfigError, match=r'^cls_weight:'):
         wired(*one, cls_weight=1.0)

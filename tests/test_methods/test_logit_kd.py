@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from support import naive
 from support.tiny_models import make_student, teacher_config
 from support.views import built, mixed_view, plain_view, random
 
-from mmkd.methods import LogitKD
+from mmkd.methods import DIST, LogitKD
 from mmkd.methods.logit_kd import dense_binary_kl
 from mmkd.mixers import MixUp, PatchMix
 from mmkd.utils import ConfigError
@@ -221,3 +222,19 @@ def test_binary_kl_is_finite_for_extreme_scores():
     student, teacher = torch.tensor([[200.0, -200.0]]), torch.tensor([[-200.0, 200.0]])
     assert dense_binary_kl(student, teacher).isfinite()
     assert dense_binary_kl(student, torch.full((1, 2), -1e4)).isfinite()
+
+
+@pytest.mark.parametrize(
+    ('model', 'shape', 'what'),
+    [
+        (SimpleNamespace(num_queries=100), (6, 2, 100, 5), 'queries'),
+        (SimpleNamespace(decode_head=SimpleNamespace(num_queries=100)), (2, 5, 8, 8), 'queries'),
+        (SimpleNamespace(), (2, 100, 5), 'queries'),
+        (make_student('det'), (40, 5), 'proposals'),
+    ],
+)
+@pytest.mark.parametrize('method', [LogitKD, DIST])
+def test_logits_that_do_not_correspond(method, model, shape, what):
+    logits = [torch.zeros(shape)]
+    with pytest.raises(ConfigError, match=rf'^student: yields logits of {what}: .*do not corresp'):
+        method('head', 'head').build(model, logits, logits, {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from mmkd.registry import HOOKS
 from mmkd.utils import ConfigError, config_key, unwrap
 
 ENTRY = 'distiller'
+ANEW = 'one would not continue it: load_from=CHECKPOINT instead of resume starts from its weights'
 # The ratios of gradients are measured so often in a run, and not more often than this.
 PARTS, SHORTEST = 20, 20
 
@@ -170,27 +171,38 @@ class DistillHook(Hook):
         """Restore the distiller on resume.
 
         Raises:
-            RuntimeError: The checkpoint has no state of the methods, or that of other methods.
+            ConfigError: The checkpoint has no state of the methods, or that of other methods.
         """
-        distiller = distiller_of(runner)
-        if distiller is None or not runner._resume:
+        if not runner._resume:
             return
-        state = checkpoint.get(ENTRY)
+        distiller, state = distiller_of(runner), checkpoint.get(ENTRY)
+        if distiller is None:
+            if state:
+                raise ConfigError('resume', f'the run of the checkpoint distilled, this {ANEW}')
+            return
         if state is None:
             if distiller.state_dict():
-                raise RuntimeError(
-                    f'the checkpoint has no {ENTRY!r} entry, so the adapters cannot be resumed; '
-                    'its run had no distillation or no DistillHook: use load_from instead of resume'
+                raise ConfigError(
+                    'resume',
+                    f'the checkpoint has no {ENTRY!r} entry: its run had no distillation or no '
+                    f'DistillHook, and this {ANEW}',
                 )
             return
         try:
             distiller.load_state_dict(state)
         except RuntimeError as error:
-            detail = textwrap.shorten(str(error), 200, placeholder=' …')
-            raise RuntimeError(
-                f'the {ENTRY!r} entry of the checkpoint does not match model.distill.methods, so '
-                f'the run cannot be resumed; use load_from to start from its weights: {detail}'
+            own = distiller.state_dict()
+            raise ConfigError(
+                'resume',
+                f'the {ENTRY!r} entry of the checkpoint does not match model.distill.methods '
+                f'(it has {parts_of(state)}, the config {parts_of(own)}), and this {ANEW}',
             ) from error
+
+
+def parts_of(state: dict[str, Any]) -> str:
+    """Return the methods that have entries in a distiller's state dict, with their numbers."""
+    counts = Counter('.'.join(name.split('.')[:2]) for name in state)
+    return ', '.join(f'{count} of {name}' for name, count in counts.items()) or 'none'
 
 
 def distiller_of(runner: Any) -> Distiller | None:
