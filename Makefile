@@ -18,7 +18,8 @@ SETUP := @sh tools/dev/setup_env.sh
 endif
 
 help:
-	@echo 'make quickstart [TASK=det|seg|cls]  train a teacher, a student and a distilled student, and compare'
+	@echo 'make quickstart [TASK=det|seg|cls] [METHOD=cwd]'
+	@echo '                                    train a teacher, a student and a distilled student, and compare'
 	@echo 'make test                           run all tests'
 	@echo 'make unit                           run the tests that take seconds'
 	@echo 'make coverage                       the same tests, and the share of lines that they run'

@@ -16,7 +16,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from rich.console import Console
 from rich.table import Column, Table
 
-from mmkd.cli.common import Run
+from mmkd.cli.common import Run, distill_config
 from mmkd.cli.drawing import Palette, class_legend, draw_sample
 from mmkd.cli.export_student import export_student
 from mmkd.utils.loading import build_plain, load_strictly
@@ -34,6 +34,7 @@ METRICS = dict(
 TASKS = tuple(METRICS)
 # Titles of methods whose name is not that of their folder.
 TITLES = dict(pskd='PS-KD', kd='KD', ips='IPS')
+MIXED = 'mixed images are harder: the distilled loss is higher for the same skill'
 NOTE = (
     'Both students have the same data, schedule, iterations and seed. It is one seed on a small '
     'data set: a difference of about a point means nothing.'
@@ -78,7 +79,9 @@ def report(
     numbers = {name: dict(results[name], parameters=parameters[name]) for name in runs}
     content = dict(task=task, method=method, seed=seed, difference=gain, runs=numbers)
     dump(content, root / 'results.json', indent=1)
-    plot_losses({titles[name]: root / 'runs' / name for name in runs}, root / 'losses.png')
+    mixed = bool(distill_config(runs[method].read()).get('mixer'))
+    folders = {titles[name]: root / 'runs' / name for name in runs}
+    plot_losses(folders, root / 'losses.png', MIXED if mixed else '')
     trained = {titles[n]: (models[n], str(results[n]['checkpoint'])) for n in runs}
     plot_predictions(trained, root / 'predictions.png', images=6 if task == 'cls' else 4)
     weights, config = export_student(
@@ -134,8 +137,11 @@ def read_losses(work_dir: Path) -> tuple[list[int], dict[str, list[float]]]:
     return iterations, losses
 
 
-def plot_losses(runs: Mapping[str, Path], out: Path) -> None:
-    """Plot the task's losses of several runs, and the distillation losses beside them."""
+def plot_losses(runs: Mapping[str, Path], out: Path, note: str = '') -> None:
+    """Plot the task's losses of several runs, and the distillation losses beside them.
+
+    The note stands below the title of the task's losses.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.8), layout='constrained')
@@ -148,7 +154,8 @@ def plot_losses(runs: Mapping[str, Path], out: Path) -> None:
             if key.startswith(DISTILL):
                 label = key.removeprefix(DISTILL).replace('.loss_', ': ')
                 distill.plot(iterations, values, label=label, linewidth=1.2)
-    task.set(title='Task loss', xlabel='iteration')
+    task.set_title(f'Task loss\n{note}' if note else 'Task loss', fontsize=9 if note else 12)
+    task.set_xlabel('iteration')
     distill.set(title='Distillation losses, weighted', xlabel='iteration')
     for axes in (task, distill):
         axes.set_yscale('log')

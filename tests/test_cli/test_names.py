@@ -194,7 +194,7 @@ def test_benchmark_step(tmp_path):
 
 
 def test_quickstart_and_teacher():
-    assert quickstart.distillation_config(DISTILLED, 'cls') == config_path(DISTILLED)
+    assert quickstart.distillation_config(DISTILLED, 'cls') == (config_path(DISTILLED), {})
     teacher = test_teacher.teacher_run_config(Config.fromfile(config_path(DISTILLED)))
     assert teacher.model.type == 'mmkd.TeacherAlone'
 

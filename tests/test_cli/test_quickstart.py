@@ -11,11 +11,13 @@ import pytest
 import torch
 from mmengine.config import Config
 from rich.console import Console
+from support.helpers import build, make_batch, tiny_distilled
 
 from mmkd.cli.common import Run
 from mmkd.cli.quickstart import distillation_config, train
 from mmkd.cli.quickstart_report import difference, read_losses
 from mmkd.utils import ConfigError
+from mmkd.utils.student_config import pairs_images
 
 
 @pytest.mark.slow
@@ -94,11 +96,50 @@ def test_other_settings_are_another_run(workspace, tmp_path, monkeypatch):
 
 
 def test_unknown_method():
-    assert distillation_config('pskd', 'det').endswith('shapes-det.py')
+    path, borrowed = distillation_config('pskd', 'det')
+    assert path.endswith('shapes-det.py') and borrowed == {}
     with pytest.raises(ConfigError, match='nearest are: pskd'):
         distillation_config('pskt', 'det')
     with pytest.raises(ConfigError, match='does not exist'):
         distillation_config('nothing.py', 'det')
+
+
+@pytest.mark.parametrize(
+    ('task', 'methods'),
+    [
+        ('det', 'at crosskd cwd fgd mgd pkd progressive-self-kd sokd'),
+        ('seg', 'at cirkd cwd dist ifvd mgd pkd skd sokd acam'),
+        ('cls', 'cs-kd dist dkd dlb mix-kd nkd progressive-self-kd tf-kd uskd'),
+    ],
+)
+def test_any_method_of_a_task(task, methods, tmp_path):
+    """Its methods come from the small data set and take a step on the generated one's models."""
+    for method in methods.split():
+        path, borrowed = distillation_config(method, task)
+        cfg = Config.fromfile(path)
+        cfg.merge_from_dict(borrowed)
+        assert 'pskd' not in cfg.model.distill.methods
+        (tmp_path / method).mkdir()
+        model, _ = tiny_distilled(cfg, tmp_path / method)
+        net = build(model, cfg.default_scope)
+        pairs = pairs_images(cfg)
+        batch = make_batch(task, 4, 64 if task == 'cls' else 128, paired=pairs)
+        losses = net(**net.data_preprocessor(batch, True), mode='loss')
+        kd = [value for name, value in losses.items() if name.startswith('distill.')]
+        assert kd and all(value.isfinite() for value in kd)
+
+
+@pytest.mark.parametrize(
+    ('method', 'task', 'reason'),
+    [
+        ('maskd', 'det', 'needs a stage before'),
+        ('kd', 'seg', 'several configs; choose one'),
+        ('crosskd', 'seg', 'no config in configs/crosskd for shapes-seg'),
+    ],
+)
+def test_what_the_quickstart_cannot_run(method, task, reason):
+    with pytest.raises(ConfigError, match=f'^--method: .*{reason}'):
+        distillation_config(method, task)
 
 
 def test_losses_of_a_log(tmp_path):
