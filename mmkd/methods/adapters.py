@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmkd.functional import resize_to
-from mmkd.utils import one_of
+from mmkd.utils import log_warning, one_of
 
 ADAPTERS = ('auto', 'conv', 'regressor')
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalization that survives a single value in a channel, which has no deviation.
+
+    Such a batch is normalized by the running statistics, with one warning; torch raises an error.
+    """
+
+    _said = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalized map (N, C, H, W)."""
+        if not self.training or x[:, :1].numel() > 1:
+            return super().forward(x)
+        if not self._said:
+            self._said = True
+            log_warning(
+                'BatchNorm of an adapter: a batch has a single value in a channel, so the running '
+                'statistics are used; larger batches or maps train it'
+            )
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
 
 
 class Adapter(nn.Module):
@@ -41,7 +65,7 @@ class Adapter(nn.Module):
                 conv = nn.Conv2d(*channels, 3, stride=2, padding=1)
             elif ratio == 0.5:
                 conv = nn.ConvTranspose2d(*channels, 4, stride=2, padding=1)
-            self.project = nn.Sequential(conv, nn.BatchNorm2d(teacher_channels), nn.ReLU(True))
+            self.project = nn.Sequential(conv, BatchNorm(teacher_channels), nn.ReLU(True))
         elif kind == 'conv' or student_channels != teacher_channels:
             self.project = nn.Conv2d(*channels, 1)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmkd.methods.adapters import Adapter
 from mmkd.methods.schedule import Schedule
 from mmkd.taps import Tap, TapConfig
-from mmkd.utils import ensure
+from mmkd.utils import ensure, log_warning
 from mmkd.view import View
 
 # What a method reads: a list of tensors, or a dict of lists where its taps are a dict.
@@ -76,6 +76,7 @@ class Method(nn.Module):
         self.schedule = Schedule.parse(weight, warmup_iters, every)
         self.student_taps = parse_taps(student, levels, 'student')
         self.teacher_taps = parse_taps(teacher, levels, 'teacher')
+        self._said: set[str] = set()
         #: Scalars of the last step that are logged as ``distill.<method>.<name>`` and not summed.
         self.monitored: dict[str, Tensor] = {}
 
@@ -198,6 +199,12 @@ class Method(nn.Module):
             return []
         triples = zip(adapters, student, teacher)
         return [(adapt(s, tuple(t.shape[-2:])), t) for adapt, s, t in triples]
+
+    def warn_once(self, argument: str, message: str) -> None:
+        """Log a warning about an argument, or ``''``, the first time only."""
+        if argument not in self._said:
+            self._said.add(argument)
+            log_warning(f'{self.key}.{argument}: {message}'.replace('.:', ':'))
 
     @torch.no_grad()
     def forget_nonfinite(self) -> None:

@@ -17,6 +17,7 @@ from mmkd.functional import (
     softmax_kl,
     unit_pixels,
 )
+from mmkd.methods.adapters import BatchNorm
 from mmkd.methods.base import Maps, Method
 from mmkd.methods.segmentation import label_maps, number_of_classes
 from mmkd.registry import MODELS
@@ -226,7 +227,7 @@ class CIRKD(Method):
         on_gpu = get_comm_device().type == 'cuda'
         self.project = nn.Sequential(
             nn.Conv2d(student[0].shape[1], channels, 1, bias=False),
-            (nn.SyncBatchNorm if on_gpu else nn.BatchNorm2d)(channels),
+            (nn.SyncBatchNorm if on_gpu else BatchNorm)(channels),
             nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 1, bias=False),
         )

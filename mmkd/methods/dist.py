@@ -13,6 +13,8 @@ from mmkd.registry import MODELS
 from mmkd.utils import ConfigError, non_negative, positive
 from mmkd.view import View
 
+FEW = 4  # images
+
 
 def pearson_distance(student: Tensor, teacher: Tensor, eps: float = 1e-8) -> Tensor:
     """One minus the Pearson correlation of corresponding rows, mean over rows.
@@ -95,6 +97,13 @@ class DIST(Method):
         """Return ``inter`` and ``intra``, with their weights β and γ; none of weight 0."""
         refuse_regions(student, view)
         logits = student[0]
+        if logits.ndim == 2 and self.gamma and len(logits) < FEW:
+            self.warn_once(
+                'gamma',
+                f'a batch has {len(logits)} images, and the intra-class term correlates them: two '
+                f'always correlate with ±1, without a gradient; use at least {FEW} per process, or '
+                'gamma=0',
+            )
         target = view.simulate((teacher[0] / self.tau).softmax(1))
         if logits.ndim == 4:
             classes = logits.shape[1]

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmkd.functional import soft_cross_entropy
+from mmkd.methods.adapters import BatchNorm
 from mmkd.methods.base import Method
 from mmkd.methods.classification import (
     check_channels,
@@ -70,7 +71,7 @@ def halving(channels: int, width: int) -> nn.Sequential:
         layers += [
             nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False),
             nn.Conv2d(channels, out, 1, bias=False),
-            nn.BatchNorm2d(out),
+            BatchNorm(out),
             nn.ReLU(),
         ]
     return nn.Sequential(*layers)

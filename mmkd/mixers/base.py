@@ -10,8 +10,10 @@ from mmengine.dist import get_rank
 from torch import Tensor, nn
 
 from mmkd.mixers.samples import mix_samples
-from mmkd.utils import ConfigError, probability, step_generator
+from mmkd.utils import ConfigError, log_warning, probability, step_generator
 from mmkd.view import Pairs, Part, View
+
+PATIENCE = 100  # batches that may stay as they are
 
 
 class Mixer(nn.Module):
@@ -56,6 +58,7 @@ class Mixer(nn.Module):
         self.monitored: dict[str, Tensor] = {}
         self._largest_batch = 0
         self._drawn = False  # whether a draw has been checked
+        self._unmixed: int | None = 0  # batches so far; None once one has been mixed
 
     def draw(
         self, batch: int, size: tuple[int, int], generator: torch.Generator
@@ -119,6 +122,24 @@ class Mixer(nn.Module):
         self.check((inputs.shape[-2], inputs.shape[-1]))
         parts = self.parts(inputs, data_samples, step_generator(iteration, get_rank()))
         return self.view(inputs, data_samples, parts)
+
+    def watch(self, view: View) -> None:
+        """Warn once if the mixer mixes nothing: at once where it cannot, else after many batches.
+
+        Args:
+            view: The view of a step.
+        """
+        if self._unmixed is None or (self.pairs and not self.prob):
+            return  # pairs that stay as they are
+        mixed = len(view.parts) > 1 or bool(self.prob and view.hard is not None)
+        self._unmixed = None if mixed else self._unmixed + 1
+        if not mixed and (not self.prob or self._unmixed == PATIENCE):
+            log_warning(
+                f'model.distill.mixer: {type(self).__name__} has mixed none of the first '
+                f'{self._unmixed} batches (prob={self.prob}); remove it, raise prob, or use '
+                'batches whose images can be mixed'
+            )
+            self._unmixed = None
 
     def check_batch(self, batch: int) -> None:
         """Refuse batches of one image; only the last one of an epoch may be that small."""

@@ -193,6 +193,7 @@ class Distiller(nn.Module):
             with config_key(f'{KEY}.mixer'):
                 self.mixer.learn(student, inputs, data_samples, progress()[0])
                 view = self.mixer.mix(inputs, data_samples, progress()[0])
+                self.mixer.watch(view)
         teacher_features = self._run_teachers(active, view)
         for name, method in active.items():
             with config_key(f'{KEY}.methods.{name}'):

@@ -138,7 +138,7 @@ def test_the_batch_term_of_large_maps_is_pooled(monkeypatch):
 )
 def test_the_projection_synchronizes_where_the_processes_use_gpus(monkeypatch, device, kind):
     monkeypatch.setattr(cirkd, 'get_comm_device', lambda: torch.device(device))
-    assert type(maker().project[1]) is kind
+    assert isinstance(maker().project[1], kind)
 
 
 def test_terms_without_weight_own_nothing():
