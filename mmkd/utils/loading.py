@@ -143,7 +143,10 @@ def load_strictly(
     # A deeper network has every entry of a shallower one. Whole parts that the model lacks, such
     # as an auxiliary head or an averaged copy of the weights, are harmless.
     parts = {name for name, _ in model.named_children()}
+    # Some models share a module under a second name once they have run, such as DDQ.
+    placed = {state[k].data_ptr() for k in own if k in state}
     surplus = [k for k in unexpected if k.split('.')[0] in parts]
+    surplus = [k for k in surplus if getattr(state[k], 'data_ptr', int)() not in placed]
     misfit = None
     if missing or wrong:
         shapes = [f'{k}: {tuple(state[k].shape)} for {tuple(own[k].shape)}' for k in wrong]

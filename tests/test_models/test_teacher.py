@@ -13,13 +13,16 @@ from support.tiny_models import (
     TASKS,
     losses_of,
     make_student,
+    model_config,
     preprocessed,
+    random_model,
     teacher_config,
     weights_hash,
 )
 from torch import nn
 
 from mmkd.models import Teacher, plain
+from mmkd.utils import ConfigError
 from mmkd.utils.loading import hash_of
 
 
@@ -248,3 +251,17 @@ def test_a_distilled_student_can_teach(tmp_path):
     model.update(type='mmkd.Distilled', student=model['type'], distill=dict(teacher=None))
     teacher = Teacher(**config)
     assert type(teacher.model).__name__ == 'ImageClassifier'
+
+
+def test_a_module_that_a_checkpoint_holds_under_two_names(tmp_path):
+    """DDQ shares modules of its head with its decoder when it runs, and saves them twice."""
+    model = random_model('cls', model_config('cls'))
+    path = str(tmp_path / 'shared.pth')
+    model.backbone.again = model.backbone.conv1
+    torch.save(dict(state_dict=model.state_dict()), path)
+    config = dict(model=model_config('cls'), default_scope='mmpretrain')
+    assert Teacher(config, path).load_report['unexpected'] == 1
+    model.backbone.again = torch.nn.Conv2d(3, 4, 3, bias=False)
+    torch.save(dict(state_dict=model.state_dict()), path)
+    with pytest.raises(ConfigError, match='no place in it'):
+        Teacher(config, path)
