@@ -19,6 +19,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -42,12 +43,11 @@ from mmkd.models.teacher import Teacher
 from mmkd.probe import probe, probe_batch, probe_sizes
 from mmkd.registry import MODELS, find_task
 from mmkd.taps import Tap, flatten
-from mmkd.utils import ConfigError, count_classes, run_heads
+from mmkd.utils import ConfigError, NonFiniteError, count_classes, run_heads
 from mmkd.utils.loading import build_plain
 
 PACKAGES = dict(mmdet=mmdet, mmseg=mmseg, mmpretrain=mmpretrain)
-ROOT = Path(__file__).resolve().parents[2]
-JSON = ROOT / 'docs' / 'results' / 'zoo.json'
+JSON = Path(__file__).resolve().parents[2] / 'docs' / 'results' / 'zoo.json'
 # Parts of file names of small models, the smallest first.
 SMALL: tuple[str, ...] = ('r18', 'tiny', 'nano', 'atto', 'pico', '-t_', '-t-', 's0', 'b0', '400mf')
 SMALL += ('s12', '-s_', '-s-', 'small', 'r34', 'r50', 'base')
@@ -127,7 +127,7 @@ def find_taps(model: nn.Module) -> dict[str, Any]:
     for roots in HEADS:
         modules = [name for name in called if name.partition('.')[0] in roots.split('|')]
         if modules and 'head' not in taps:
-            taps['head'] = dict(module=modules[-1])
+            taps['head'] = dict(module=modules[-1], clone=True)
     return taps
 
 
@@ -157,12 +157,14 @@ def train_plainly(model: nn.Module) -> dict[str, Any]:
     for size in probe_sizes([model]):
         try:
             batch = batch_for(model, size)
-            data = model.train().data_preprocessor(make_copy(batch), True)
+            data = model.train().data_preprocessor(deepcopy(batch), True)
             losses = model(**data, mode='loss')
             assert any('loss' in name for name in losses), f'no loss in {list(losses)}'
             return batch
         except Exception as error:
             reasons.append(error)
+            if isinstance(error, (AttributeError, ImportError, KeyError, TypeError)):
+                break  # not about the size
     raise next((e for e in reasons if isinstance(e, NotImplementedError)), reasons[0])
 
 
@@ -207,7 +209,7 @@ def call(function: Callable[..., Any], *args: Any) -> tuple[dict[str, Any], str]
     """Return what a function returns, and what mmkd refuses it with or how it crashes."""
     try:
         return function(*args), ''
-    except ConfigError as error:
+    except (ConfigError, NonFiniteError) as error:
         return {}, str(error)
     except Exception as error:
         traceback.print_exc()
@@ -219,7 +221,7 @@ def learn(model: nn.Module, teacher: Any, taps: dict[str, Any], batch: Any) -> d
     methods = {part: dict(type='ZooMimic', student=t, teacher=t) for part, t in taps.items()}
     distilled(model, teacher=teacher, methods=methods)
     try:
-        data = model.train().data_preprocessor(make_copy(batch), True)
+        data = model.train().data_preprocessor(deepcopy(batch), True)
         losses = model(**data, mode='loss')
     finally:
         plain(model)
@@ -243,30 +245,16 @@ def teach(config: Any, taps: dict[str, Any]) -> dict[str, str]:
     return {}
 
 
-def make_copy(batch: dict[str, Any]) -> dict[str, Any]:
-    """Copy a batch, whose samples models change."""
-    samples = [sample.clone() for sample in batch['data_samples']]
-    return dict(inputs=list(batch['inputs']), data_samples=samples)
-
-
 def one_line(error: BaseException) -> str:
     """Return the type and the first line of an error."""
     return f'{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}'
-
-
-def child(connection: Any, path: Path, package: str) -> None:
-    """Run one config in a process of its own."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    warnings.simplefilter('ignore')
-    connection.send(attempt(path, package))
 
 
 def run(path: Path, package: str, limit: float) -> dict[str, Any]:
     """Run one config with a time limit."""
     context = multiprocessing.get_context('fork')
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=child, args=(sender, path, package))
+    process = context.Process(target=lambda: sender.send(attempt(path, package)))
     start = time.time()
     process.start()
     sender.close()
@@ -292,6 +280,9 @@ def main() -> None:
     parser.add_argument('--json', type=Path, default=JSON)
     args = parser.parse_args()
     os.environ['HF_HUB_OFFLINE'] = '1'  # nothing is downloaded
+    warnings.simplefilter('ignore')
+    torch.set_num_threads(1)
+    torch.manual_seed(0)  # of every child
     MMLogger.get_instance('zoo', log_level='ERROR')
     rows = {(r['package'], r['folder']): r for r in (load(args.json) if args.json.exists() else [])}
     for package in args.packages:
