@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -51,6 +52,15 @@ def main() -> None:
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    train(cfg)
+
+
+def train(cfg: Config) -> Runner:
+    """Check a config, build its Runner and train.
+
+    Raises:
+        ConfigError: The config cannot be trained.
+    """
     check_inputs(cfg)
     protect_work_dir(cfg)
     save_safely(cfg)
@@ -62,6 +72,7 @@ def main() -> None:
             # A loop over iterations starts its workers now; the hook ends the protection.
             shield_workers(True)
         runner.train()
+    return runner
 
 
 def save_safely(cfg: Config) -> None:
@@ -113,13 +124,21 @@ def check_inputs(cfg: Config) -> None:
             file or folder of a data set is missing or truncated, a strategy shards the student,
             automatic mixed precision has no GPU, or the optimizer is unknown.
     """
-    for key in ('model', 'train_dataloader.dataset', 'train_cfg', 'optim_wrapper'):
-        required(cfg, key)
+    for key in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'):
+        check_dict(key, required(cfg, key))
+    check_dict('default_hooks', cfg.get('default_hooks') or {})
+    required(cfg, 'train_dataloader.dataset')
     check_strategy(cfg)
     check_optimizer(cfg)
     check_precision(cfg)
     check_work_dir(cfg.work_dir)
     check_data(cfg, 'train_dataloader', 'val_dataloader')
+
+
+def check_dict(key: str, value: Any) -> None:
+    """Refuse an entry that is no dict."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(key, f'must be a dict, got {value!r}')
 
 
 def check_optimizer(cfg: Config) -> None:

@@ -65,6 +65,10 @@ def build_distilled(
     model = MMENGINE_MODELS.build(dict(type=student, **config))
     if distill is None:
         return model
+    if not isinstance(distill, Mapping):
+        raise ConfigError(KEY, f'must be a dict, or None for the plain student, got {distill!r}')
+    with config_key(KEY):
+        check_names(distill, ARGUMENTS)
     return distilled(model, **distill)
 
 

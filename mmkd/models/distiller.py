@@ -13,7 +13,7 @@ from mmkd.methods.plugins import build_method
 from mmkd.mixers.base import Mixer
 from mmkd.models.combination import check_combination, unknown_teacher
 from mmkd.models.first_step import FirstStep
-from mmkd.models.inherit import copy_parts, inheritable
+from mmkd.models.inherit import copy_parts, inheritable, parse_parts
 from mmkd.models.nonfinite import NonFiniteGuard
 from mmkd.models.normalization import Renormalizer
 from mmkd.models.speed import TeacherStream
@@ -67,7 +67,7 @@ class Distiller(nn.Module):
         super().__init__()
         with config_key(KEY):
             self.guard = NonFiniteGuard(on_nonfinite)
-        self.inherit = (inherit,) if isinstance(inherit, str) else tuple(inherit)
+        self.inherit = parse_parts(inherit)
         self.first_step: FirstStep | None = None
         #: Whether DistillHook serves this run.
         self.hooked = False

@@ -193,11 +193,14 @@ class FirstStep:
             if row.name in self.auxiliary or row.name == TOTAL:
                 continue
             if row.gradient == 0.0:
-                if row.value != 0.0:
-                    found.append(
-                        f'WARNING: {row.name} has a zero gradient on the student in this step: its '
-                        'logits or features are saturated'
+                why = 'its logits or features are saturated'
+                if row.value == 0.0:
+                    why = (
+                        'so is the loss, as of equal models, without objects, or at an extreme tau'
                     )
+                found.append(
+                    f'WARNING: {row.name} has a zero gradient on the student in this step: {why}'
+                )
                 continue
             if row.share is None:
                 continue

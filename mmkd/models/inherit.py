@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from mmkd.models.teacher import KEY, Teacher
 from mmkd.utils import ConfigError, did_you_mean
+
+
+def parse_parts(inherit: Any) -> tuple[str, ...]:
+    """Return the parts to inherit, from a name, a list of names or None.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    parts = (inherit,) if isinstance(inherit, str) else inherit or ()
+    if not isinstance(parts, (list, tuple)) or not all(isinstance(p, str) for p in parts):
+        text = f"must be a list of parts such as ('neck', 'bbox_head'), got {inherit!r}"
+        raise ConfigError(f'{KEY}.inherit', text)
+    return tuple(parts)
 
 
 def inheritable(

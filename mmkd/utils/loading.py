@@ -57,9 +57,17 @@ def load_config(
         if weights:
             cfg.model_path = metafile_weights(config, key)
     else:
+        if not isinstance(config, (Config, Mapping)):
+            raise ConfigError(f'{key}.config', f'must be a path or a config, got {config!r}')
         cfg = as_text(config if isinstance(config, Config) else Config(dict(config)))
     if not cfg.get('model'):
         raise ConfigError(f'{key}.config', 'the config has no `model`')
+    if not isinstance(cfg.model, Mapping):
+        raise ConfigError(f'{key}.config', f'`model` must be a dict, got {cfg.model!r}')
+    scope = cfg.get('default_scope')
+    if not isinstance(scope, (str, type(None))):
+        text = f'`default_scope` must be the name of a package, got {scope!r}'
+        raise ConfigError(f'{key}.config', text)
     return cfg, cfg.get('model_path')
 
 
