@@ -130,9 +130,11 @@ def locate_teachers(cfg: Config, needed: tuple[str, ...] = ('config',)) -> None:
             if os.path.exists(beside):
                 teacher[name] = beside
             elif name in needed:
-                places = f'in the working directory {os.getcwd()!r} nor beside the config in'
-                text = f'{path!r} exists neither {places} {folder!r}'
-                raise ConfigError(f'{key}.{name}', text)
+                raise ConfigError(
+                    f'{key}.{name}',
+                    f'{path!r} exists neither in the working directory {os.getcwd()!r} nor beside '
+                    f'the config in {folder!r}',
+                )
 
 
 def teachers_in(cfg: Config) -> Iterator[tuple[Any, str]]:

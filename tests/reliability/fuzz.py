@@ -39,7 +39,7 @@ from torch.utils.data import Dataset
 
 import mmkd  # noqa: F401 (registers everything)
 from mmkd.cli.train import train
-from mmkd.utils import ConfigError, NonFiniteError
+from mmkd.utils import ConfigError, NonFiniteError, one_of
 from mmkd.utils.errors import first_line
 
 BY_NAME = {case.name: case for case in CASES}
@@ -51,6 +51,7 @@ class FuzzImages(Dataset):
     """The four images of a row of the contract table."""
 
     def __init__(self, case: str) -> None:
+        one_of(list(BY_NAME), **{'train_dataloader.dataset.case': case})
         raw = BY_NAME[case].raw()
         self.items = [{k: v[i] for k, v in raw.items()} for i in range(4)]
         self.metainfo: dict[str, Any] = {}
