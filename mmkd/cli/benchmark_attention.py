@@ -21,9 +21,10 @@ from rich.console import Console
 from rich.table import Column, Table
 from torch import Tensor
 
-from mmkd.cli.common import make_parser
+from mmkd.cli.common import check_device, make_parser
 from mmkd.cli.timing import MIB, saved_bytes, time_in_turns
 from mmkd.methods.acam import ACAM, MaskUnits
+from mmkd.utils.checks import integer
 from mmkd.utils.errors import ConfigError
 from mmkd.view import View
 
@@ -48,6 +49,11 @@ def main() -> None:
     add('--device', default='cpu', help='Defaults to cpu')
     add('--json', type=Path, help='write the rows to this file as well')
     args = parser.parse_args()
+    for name in ('channels', 'batch', 'rounds'):
+        integer(1, **{f'--{name}': getattr(args, name)})
+    for factor in args.pool:
+        integer(1, **{'--pool': factor})
+    check_device(args.device)
     rows = []
     for size in args.sizes:
         numbers = re.fullmatch(r'(\d+)[x×](\d+)', size)

@@ -20,13 +20,22 @@ from rich.table import Column, Table
 from torch import nn
 
 from mmkd.cli.benchmarking import Bench, Setting, peak_memory, read_teachers
-from mmkd.cli.common import Run, add_config_options, config_path, make_parser, read_config
+from mmkd.cli.common import (
+    Run,
+    add_config_options,
+    check_device,
+    config_path,
+    make_parser,
+    read_config,
+    study_rows,
+)
 from mmkd.cli.inputs import NO_GPU
 from mmkd.cli.timing import MIB, Place, clocks, half_range, saved_bytes, time_in_turns
 from mmkd.models.distiller import Distiller
 from mmkd.models.teacher import KEY
+from mmkd.utils.checks import integer
 from mmkd.utils.errors import ConfigError
-from mmkd.utils.student_config import is_distilled, required
+from mmkd.utils.student_config import is_distilled
 
 MARGIN = 1.15  # of a method's step over the student's step and the teacher's forward together
 TOGETHER = 4  # distilled students that are in memory at once
@@ -55,6 +64,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.amp and args.device == 'cpu':
         raise ConfigError('--amp', NO_GPU)
+    for name in ('batch_size', 'repeat'):
+        integer(1, **{f'--{name.replace("_", "-")}': getattr(args, name)})
+    integer(1, **{'--size': min(args.size)})
+    check_device(args.device)
     setting = Setting(args.device, tuple(args.size), args.batch_size, args.amp, args.iteration)
     runs = list(find_runs(args.configs, args.cfg_options))
     rows = benchmark(runs, setting, args.repeat, args.warmup, not args.no_memory)
@@ -74,7 +87,7 @@ def find_runs(configs: Sequence[str], options: Mapping[str, Any] | None = None) 
         cfg = read_config(name)
         path = Path(config_path(name))
         if path.suffix in ('.yml', '.yaml'):
-            for row in required(cfg, 'rows', f'{name!r} lists no rows'):
+            for row in study_rows(cfg, name):
                 own = row.get('options', {})
                 config = config_path(row['config'], f'rows.{row["name"]}.config')
                 if is_distilled(read_config(config)) and own.get(KEY, True):

@@ -24,6 +24,7 @@ from mmkd.mixers import Mixer, View
 from mmkd.models.normalization import denormalize
 from mmkd.models.teacher import KEY
 from mmkd.registry import build
+from mmkd.utils.checks import integer
 from mmkd.utils.errors import ConfigError
 from mmkd.utils.loading import build_plain
 from mmkd.utils.student_config import plain_config, required
@@ -41,6 +42,8 @@ def main() -> None:
     add('--seed', type=int, default=0, help='Defaults to 0')
     add('--checkpoint', type=Path, help='of a run of the config, for a mixer that learns')
     args = parser.parse_args()
+    for name in ('batches', 'images'):
+        integer(1, **{f'--{name}': getattr(args, name)})
     options = args.batches, args.images, args.seed, args.checkpoint
     cfg = load_config(args, needed=())
     with explained(cfg):

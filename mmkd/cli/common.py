@@ -18,7 +18,7 @@ from mmengine.config import Config, DictAction
 from mmkd.utils.config_files import config_path, locate_teachers, parse_config
 from mmkd.utils.errors import ConfigError, Interrupted, NonFiniteError, refuse
 from mmkd.utils.loading import read_checkpoint, refusal, restrict, unsafe
-from mmkd.utils.student_config import is_distilled
+from mmkd.utils.student_config import is_distilled, required
 
 # Top-level config key: whether load_from, resume and pretrained weights may hold more than weights.
 TRUST = 'trusted_checkpoints'
@@ -135,6 +135,32 @@ def use_available_backend(cfg: Config) -> None:
         torch.distributed.init_process_group(**dist)
 
 
+def study_rows(study: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return the rows of a study.
+
+    Raises:
+        ConfigError: There are none, or one has no name or config.
+    """
+    rows = required(study, 'rows', f'{name!r} lists no rows')
+    if not isinstance(rows, (list, tuple)):
+        raise ConfigError('rows', f'must be a list, got {rows!r}')
+    for number, row in enumerate(rows):
+        if not isinstance(row, Mapping) or not {'name', 'config'} <= set(row):
+            raise ConfigError(f'rows.{number}', f'must have a name and a config, got {row!r}')
+    return [dict(row) for row in rows]
+
+
+def check_device(name: str) -> str:
+    """Return the argument ``--device``.
+
+    Raises:
+        ConfigError: torch knows no such device, or it is not there.
+    """
+    with refuse('--device', f'cannot use {name!r}', RuntimeError, AssertionError):
+        torch.empty(0, device=name)
+    return name
+
+
 def existing_file(path: Path, key: str) -> Path:
     """Return a path.
 
@@ -175,6 +201,11 @@ def run_tool(main: Callable[[], Any]) -> None:
     except Interrupted:  # all ranks at the same iteration
         leave_process_group()
         raise
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f'error: {error.filename}: {error.strerror}', file=sys.stderr)
+        sys.exit(2)
     leave_process_group()
 
 

@@ -57,7 +57,8 @@ def explain(error: Exception, cfg: Config) -> ConfigError | None:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][2:]
     places = [i for i, frame in enumerate(frames) if frame.f_code.co_name == 'build_from_cfg']
     files = [frame.f_code.co_filename for frame in frames[places[-1] if places else 0 :]]
-    if not files or not all(file.startswith((OWN, *PACKAGES)) for file in files) or late(frames):
+    known = [file.startswith((OWN, *PACKAGES)) or file.endswith('.pyx') for file in files]
+    if not all(known) or not files or late(frames):
         return None
     text = f'{type(error).__name__}: {first_line(error)}'
     if str(error).startswith('Caught '):  # in a worker process, whose last line is the reason

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmkd.cli.common import make_parser
-from mmkd.utils.errors import ConfigError
+from mmkd.utils.errors import ConfigError, refuse
 
 Row = dict[str, Any]
 BLOCK = re.compile(r'(<!-- steps: (\S+) -->\n).*?(<!-- end -->)', re.DOTALL)
@@ -57,7 +57,8 @@ def main() -> None:
 
 def read_rows(paths: Iterable[str | Path]) -> list[Row]:
     """Return the rows of several files."""
-    return [row for path in paths for row in json.loads(Path(path).read_text())]
+    with refuse('files', 'cannot read the results', OSError, ValueError):
+        return [row for path in paths for row in json.loads(Path(path).read_text())]
 
 
 def part(row: Row, name: str) -> str:

@@ -62,12 +62,16 @@ def read_stages(entries: Sequence[Any], folder: Path | None = None) -> list[Stag
         ConfigError: An entry has no config or an unknown key, or a name is listed twice.
     """
     stages: list[Stage] = []
+    if not isinstance(entries, (list, tuple)):
+        raise ConfigError('stages', f'must be a list, got {entries!r}')
     for index, entry in enumerate(entries):
         given = dict(entry) if isinstance(entry, Mapping) else dict(config=entry)
         key = f'stages.{index}'
         with config_key(key):
             check_names(given, KEYS)
             required(given, 'config', 'is missing')
+            if not isinstance(given['config'], str):
+                raise ConfigError('config', f'must be a path or a name, got {given["config"]!r}')
         config = Path(config_path(given['config'], f'{key}.config'))
         name = given.get('name') or config.stem
         parent = Path('work_dirs', config.parent.name)

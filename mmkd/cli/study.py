@@ -31,7 +31,7 @@ from typing import Any
 
 from mmengine.fileio import dump, load
 
-from mmkd.cli.common import config_path, make_parser, read_config
+from mmkd.cli.common import config_path, make_parser, read_config, study_rows
 from mmkd.cli.stages import Stage, fill_in, read_stages, run_once, run_stages
 from mmkd.utils import ConfigError
 from mmkd.utils.student_config import required
@@ -61,12 +61,8 @@ def main() -> None:
     args = parse_args()
     study = read_config(args.study, key='study').to_dict()
     root = Path(args.work_dir, Path(config_path(args.study)).stem)
-    for key in ('rows', 'metric'):
-        required(study, key, f'{args.study!r} has none')
-    for number, row in enumerate(study['rows']):
-        if not isinstance(row, Mapping) or not {'name', 'config'} <= set(row):
-            raise ConfigError(f'rows.{number}', f'must have a name and a config, got {row!r}')
-    rows = {row['name']: row for row in study['rows']}
+    required(study, 'metric', f'{args.study!r} has none')
+    rows = {row['name']: row for row in study_rows(study, args.study)}
     unknown = set(args.rows or []) - set(rows)
     if unknown:
         raise ConfigError('--rows', f'no rows {sorted(unknown)}; there are {sorted(rows)}')

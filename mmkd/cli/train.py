@@ -20,6 +20,7 @@ from mmkd.cli.inputs import NO_GPU, check_data
 from mmkd.engine import SafeCheckpointHook
 from mmkd.engine.data_check import EMPTY
 from mmkd.engine.resume import shield_workers
+from mmkd.utils.checks import integer
 from mmkd.utils.errors import ConfigError, did_you_mean, refuse
 from mmkd.utils.student_config import is_distilled, required, type_name
 
@@ -126,6 +127,9 @@ def check_inputs(cfg: Config) -> None:
     """
     for key in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'):
         check_dict(key, required(cfg, key))
+    for key in ('max_epochs', 'max_iters'):
+        if cfg.train_cfg.get(key) is not None:
+            integer(1, **{f'train_cfg.{key}': cfg.train_cfg[key]})
     check_dict('default_hooks', cfg.get('default_hooks') or {})
     required(cfg, 'train_dataloader.dataset')
     check_strategy(cfg)

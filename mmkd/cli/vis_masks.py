@@ -14,7 +14,13 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from mmkd.cli.common import existing_file, load_config, make_parser, read_training_checkpoint
+from mmkd.cli.common import (
+    check_device,
+    existing_file,
+    load_config,
+    make_parser,
+    read_training_checkpoint,
+)
 from mmkd.cli.explain import explained
 from mmkd.engine.hooks.distill_hook import ENTRY
 from mmkd.engine.visualization import Observer, draw_sheet
@@ -32,6 +38,7 @@ def main() -> None:
     add('--out', type=Path, required=True, help='folder for the pictures')
     add('--device', default='cpu', help='Defaults to cpu')
     args = parser.parse_args()
+    check_device(args.device)
     cfg = load_config(args)
     with explained(cfg):
         for path in vis_masks(cfg, args.checkpoint, args.images, args.out, args.device):

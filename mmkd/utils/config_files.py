@@ -25,7 +25,8 @@ def config_path(name: str, key: str = 'config') -> str:
 
     Args:
         name: The path itself, or ``<package>::<path below configs/>`` of mmkd, mmdet, mmseg or
-            mmpretrain.
+            mmpretrain. A path that starts with ``configs/`` and does not exist is one of mmkd's, so
+            that its studies run from any folder.
         key: Key or argument with the name, for error messages. Defaults to ``'config'``.
 
     Raises:
@@ -34,7 +35,9 @@ def config_path(name: str, key: str = 'config') -> str:
     """
     package, _, rest = name.partition('::')
     if not rest:
-        return name
+        shipped = payload('configs').parent / name
+        elsewhere = name.startswith('configs/') and not os.path.exists(name) and shipped.is_file()
+        return str(shipped) if elsewhere else name
     if package == 'mmkd':
         root = payload('configs')
     else:

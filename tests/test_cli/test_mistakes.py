@@ -102,6 +102,25 @@ CASES = {
         ('--out', 'x'),
         r"train_dataloader\.dataset\.data_root: 'absent' is not a folder",
     ),
+    'no epochs': (
+        'train',
+        'train_cfg = dict(max_epochs=0)',
+        (),
+        r'train_cfg\.max_epochs: must be a positive integer, got 0',
+    ),
+    'seed': ('train', "randomness = dict(seed='a')", (), 'config: the run fails: TypeError: '),
+    'no batches': ('browse_batch', '', ('--out', 'x', '--batches', 0), '--batches: must be a posi'),
+    'device': ('benchmark_step', '', ('--device', 'tpu'), "--device: cannot use 'tpu': Expected "),
+    'device of masks': (
+        'vis_masks',
+        '',
+        ('x.pth', 'x.png', '--out', 'x', '--device', 'tpu'),
+        "--device: cannot use 'tpu': Expected ",
+    ),
+    'no steps': ('benchmark_step', '', ('--repeat', 0), '--repeat: must be a positive integer'),
+    'no pixels': ('benchmark_step', '', ('--size', 0, 8), '--size: must be a positive integer'),
+    'pool': ('benchmark_attention', None, ('--pool', 0), '--pool: must be a positive integer'),
+    'results': ('plot_tax', None, ('absent.json',), 'files: cannot read the results: No such file'),
     'no model to tap': ('list_taps', 'model = None', (), 'model: the config has none'),
     'benchmark with AMP': (
         'benchmark_step',
@@ -202,10 +221,25 @@ def test_resume_without_the_entry(trained, workspace, tmp_path):
     [
         ('metric: m\n', 'rows: '),
         ('rows: [{name: a, config: b.py}]\n', 'metric: '),
+        ('metric: m\nrows: 7\n', 'rows: must be a list, got 7'),
         ('metric: m\nrows: [a.py]\n', r'rows\.0: must have a name and a config'),
     ],
 )
 def test_studies(content, message, workspace, tmp_path):
     (tmp_path / 'one.yml').write_text(content)
     printed = workspace.run('tools/study.py', tmp_path / 'one.yml', code=2)
+    assert re.match(f'error: {message}', printed) and len(printed.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('stages: 5\n', 'stages: must be a list, got 5'),
+        ('stages: [{config: [1]}]\n', r'stages\.0\.config: must be a path or a name, got \[1\]'),
+        ('a: [b\n', 'recipe: cannot read '),
+    ],
+)
+def test_recipes(content, message, workspace, tmp_path):
+    (tmp_path / 'one.yml').write_text(content)
+    printed = workspace.run('tools/recipe.py', tmp_path / 'one.yml', code=2)
     assert re.match(f'error: {message}', printed) and len(printed.splitlines()) == 1

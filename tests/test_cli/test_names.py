@@ -166,6 +166,17 @@ def test_a_row_of_a_study(monkeypatch, tmp_path):
         call(study, monkeypatch, 'one.yml')
 
 
+def test_the_rows_of_a_shipped_study_are_found_from_any_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    runs = list(find_runs(['mmkd::studies/bccd.yml']))
+    assert runs and all(Path(run.config).is_file() for run in runs)
+    Path('configs/students').mkdir(parents=True)
+    name = 'configs/students/resnet_r18-w8_shapes-cls.py'
+    assert Path(config_path(name)).is_absolute()
+    Path(name).touch()
+    assert config_path(name) == name, 'what exists comes first'
+
+
 def test_a_study_by_name(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     call(study, monkeypatch, 'mmkd::studies/bccd.yml', '--table')
