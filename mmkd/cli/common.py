@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, DictAction
 
+from mmkd.cli.explain import SWITCH
 from mmkd.utils.config_files import config_path, locate_teachers, parse_config
 from mmkd.utils.errors import ConfigError, Interrupted, NonFiniteError, refuse
 from mmkd.utils.loading import read_checkpoint, refusal, restrict, unsafe
@@ -202,7 +203,7 @@ def run_tool(main: Callable[[], Any]) -> None:
         leave_process_group()
         raise
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None or os.environ.get(SWITCH):
             raise
         print(f'error: {error.filename}: {error.strerror}', file=sys.stderr)
         sys.exit(2)
