@@ -104,6 +104,7 @@ def test_unknown_method():
         distillation_config('nothing.py', 'det')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('task', 'methods'),
     [
