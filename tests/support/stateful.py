@@ -153,6 +153,14 @@ TABLE: dict[str, tuple[str, Callable[[Path], dict[str, Any]], dict[str, Any]]] =
             'train_dataloader.sampler': dict(type='InfiniteSampler', _delete_=True),
         },
     ),
+    'periodic': (
+        'cls',
+        adapters('cls', 'mmkd.CutMix'),
+        {
+            'default_hooks.checkpoint': dict(by_epoch=False, interval=3),
+            'optim_wrapper.accumulative_counts': 2,
+        },
+    ),
     'averaged': (
         'cls',
         adapters('cls', 'mmkd.PatchMix'),
