@@ -147,7 +147,10 @@ def check_dict(key: str, value: Any) -> None:
 
 def check_optimizer(cfg: Config) -> None:
     """Refuse an optimizer that does not exist."""
-    kind = cfg.optim_wrapper.get('optimizer', {}).get('type')
+    optimizer = cfg.optim_wrapper.get('optimizer')
+    if optimizer is not None:  # a constructor may build several from other keys
+        check_dict('optim_wrapper.optimizer', optimizer)
+    kind = (optimizer or {}).get('type')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
         if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
             near = did_you_mean(kind, OPTIMIZERS.module_dict)

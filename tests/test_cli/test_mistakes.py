@@ -62,6 +62,12 @@ CASES = {
         (),
         r"train_dataloader\.dataset\.pipeline\.0\.type: there is no transform 'LoadImage'; the nea",
     ),
+    'optimizer is a number': (
+        'train',
+        'optim_wrapper = dict(optimizer=-1)',
+        (),
+        r'optim_wrapper\.optimizer: must be a dict, got -1',
+    ),
     'no optimizer': ('train', 'optim_wrapper = None', (), 'optim_wrapper: the config has none'),
     'no model': ('train', 'model = None', (), 'model: the config has none'),
     'a config that raises': ('train', 'x = 1 / 0', (), 'config: cannot read .*: ZeroDivisionError'),
