@@ -16,7 +16,7 @@ from mmkd.taps import Tap, TapReader
 from mmkd.utils import ConfigError, ensure
 
 # Sides of the probe images, in this order, unless the config or a model names a size.
-SIDES = (128, 224, 256, 384, 512, 800)
+SIDES = (128, 224, 256, 384, 64, 32, 512, 800)
 LARGE = 384  # sides that a model names are tried first up to here
 Size = tuple[int, int]
 T = TypeVar('T')
