@@ -6,7 +6,7 @@ images, the smallest that it takes, and then with distillation. A model that doe
 with these taps, is run as a teacher alone. Folders that are in the JSON file are left out, so an
 interrupted run goes on. ``tools/dev/zoo_table.py`` writes the page.
 
-``python tools/dev/zoo.py [--packages mmdet] [--folders dino detr] [--limit 240]``
+``python tools/dev/zoo.py [--packages mmdet] [--folders dino detr] [--limit 600]``
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -54,7 +55,6 @@ SMALL += ('s12', '-s_', '-s-', 'small', 'r34', 'r50', 'base')
 # Roots of the heads. mmdet calls methods of most heads, so their modules are called, not they.
 # Heads of regions come last: those of two models do not look at the same regions.
 HEADS = ('rpn_head', 'head|bbox_head|decode_head|panoptic_head|mask_head|decoder', 'roi_head')
-PARTS = ('stage', 'neck', 'head')
 CRASH = 'CRASH: '
 
 
@@ -100,25 +100,23 @@ def find_taps(model: nn.Module) -> dict[str, Any]:
     """Return taps of the last stage, the neck and the last module of a head, where there are."""
     called: list[str] = []
 
-    def hook(name: str) -> Callable[..., None]:
-        def record(module: nn.Module, args: Any, output: Any) -> None:
-            called.extend([name] if any(t.is_floating_point() for t in flatten(output)) else [])
-
-        return record
+    def record(name: str, module: nn.Module, args: Any, output: Any) -> None:
+        if name and any(t.is_floating_point() for t in flatten(output)):
+            called.append(name)
 
     def run(inputs: Tensor, samples: Any, whole: bool) -> None:
         called.clear()
         try:
-            run_heads(model, inputs, samples)
+            run_heads(twin, inputs, samples)
         except Exception:  # what lies behind the taps need not run
             if whole or not called:
                 raise
 
-    handles = [module.register_forward_hook(hook(n)) for n, module in model.named_modules() if n]
+    twin = deepcopy(model).eval()  # so that the hooks vanish with it
+    for name, module in twin.named_modules():
+        module.register_forward_hook(partial(record, name))
     with torch.no_grad():
-        probe([model.eval()], None, run)
-    for handle in handles:
-        handle.remove()
+        probe([twin], None, run)
     # Some networks are no backbone: the first module that is called stands for it.
     stage = 'backbone' if 'backbone' in called else called[0]
     taps: dict[str, Any] = dict(stage=dict(module=stage, levels=(-1,)))
@@ -172,6 +170,9 @@ def attempt(path: Path, package: str) -> dict[str, Any]:
     """Take one step of a config that is its own teacher; return what worked."""
     cfg = Config.fromfile(path)
     cfg.default_scope = cfg.get('default_scope') or package
+    preprocessor = cfg.model.get('data_preprocessor') or {}
+    if preprocessor.get('size'):  # mmseg pads small images to the published size
+        preprocessor.update(size=None, size_divisor=32)
     row: dict[str, Any] = {}
     batch: dict[str, Any] | None = None
     with DefaultScope.overwrite_default_scope(cfg.default_scope), TemporaryDirectory() as folder:
@@ -200,7 +201,7 @@ def attempt(path: Path, package: str) -> dict[str, Any]:
                 for part, tap in taps.items():
                     results[part] = call(learn, model, teacher, {part: tap}, batch)[1] or 'ok'
             row.update(results)
-        if not any(row.get(part) == 'ok' for part in PARTS):
+        if 'ok' not in row.values():
             row['teacher'] = call(teach, teacher, taps)[1] or 'ok'
     return row
 
@@ -225,7 +226,7 @@ def learn(model: nn.Module, teacher: Any, taps: dict[str, Any], batch: Any) -> d
         losses = model(**data, mode='loss')
     finally:
         plain(model)
-    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
     for part in taps:
         loss = losses[f'distill.{part}.loss_mse']
         gradients = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
@@ -276,7 +277,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--packages', nargs='+', default=list(PACKAGES), choices=PACKAGES)
     parser.add_argument('--folders', nargs='+', help='run these, even if the JSON file has them')
-    parser.add_argument('--limit', type=float, default=240, help='seconds for each config')
+    parser.add_argument('--limit', type=float, default=600, help='seconds for each config')
     parser.add_argument('--json', type=Path, default=JSON)
     args = parser.parse_args()
     os.environ['HF_HUB_OFFLINE'] = '1'  # nothing is downloaded
@@ -287,8 +288,7 @@ def main() -> None:
     rows = {(r['package'], r['folder']): r for r in (load(args.json) if args.json.exists() else [])}
     for package in args.packages:
         for folder, path in configs(package).items():
-            wanted = folder in args.folders if args.folders else (package, folder) not in rows
-            if wanted:
+            if folder in args.folders if args.folders else (package, folder) not in rows:
                 row = run(path, package, args.limit)
                 print(row.pop('trace', ''), file=sys.stderr)
                 print({key: value for key, value in row.items() if key != 'taps'}, flush=True)
