@@ -106,10 +106,10 @@ def current_scope() -> str:
 
 
 def without_pretrained(node: Any) -> Any:
-    """Set every ``Pretrained`` init_cfg and ``pretrained`` key to None: a checkpoint follows."""
+    """Set every init_cfg with a checkpoint and every ``pretrained`` to None: weights follow."""
     if isinstance(node, Mapping):
         init = node.get('init_cfg')
-        pretrained = isinstance(init, Mapping) and init.get('type') == 'Pretrained'
+        pretrained = isinstance(init, Mapping) and 'checkpoint' in init  # not always with a type
         empty = ('pretrained', 'init_cfg') if pretrained else ('pretrained',)
         return {k: None if k in empty else without_pretrained(v) for k, v in node.items()}
     if isinstance(node, (list, tuple)):
@@ -170,7 +170,9 @@ def load_strictly(
     if misfit:
         raise ConfigError(key, f'{checkpoint!r} does not fit {type(model).__name__}: {misfit}')
     # Checkpoints of older releases lack the counters, which are unused in eval mode.
-    model.load_state_dict({**own, **{k: v for k, v in state.items() if k in own}})
+    state = {**own, **{k: v for k, v in state.items() if k in own}}
+    # Not strict: hooks may drop entries, such as the constants of SwinV2, after this check.
+    model.load_state_dict(state, strict=False)
     return dict(matched=len(own) - len(missing), missing=len(missing), unexpected=len(unexpected))
 
 

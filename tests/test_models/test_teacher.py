@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from mmengine.model import ExponentialMovingAverage
+from support.helpers import build
 from support.tiny_models import (
     LOGITS,
     MIMIC,
@@ -23,7 +24,7 @@ from torch import nn
 
 from mmkd.models import Teacher, plain
 from mmkd.utils import ConfigError
-from mmkd.utils.loading import hash_of
+from mmkd.utils.loading import hash_of, without_pretrained
 
 
 def distill(task, folder, **kwargs):
@@ -265,3 +266,31 @@ def test_a_module_that_a_checkpoint_holds_under_two_names(tmp_path):
     torch.save(dict(state_dict=model.state_dict()), path)
     with pytest.raises(ConfigError, match='no place in it'):
         Teacher(config, path)
+
+
+def test_a_model_that_drops_entries_as_they_are_loaded(tmp_path):
+    """SwinV2 computes constants anew, and torch takes them for missing."""
+    backbone = dict(
+        type='SwinTransformerV2',
+        arch=dict(embed_dims=8, depths=[1] * 4, num_heads=[1] * 4, extra_norm_every_n_blocks=0),
+        img_size=64,
+        window_size=2,
+    )
+    model = dict(type='ImageClassifier', backbone=backbone)
+    built = build(model, 'mmpretrain')
+    torch.save(built.state_dict(), tmp_path / 'swin.pth')
+    config = dict(model=model, default_scope='mmpretrain')
+    teacher = Teacher(config, str(tmp_path / 'swin.pth'))
+    assert teacher.load_report['matched'] == len(built.state_dict())
+    assert weights_hash(teacher.model) == weights_hash(built)
+
+
+def test_weights_that_would_be_downloaded_are_left_out():
+    """PVT names a checkpoint without a type."""
+    for init in dict(type='Pretrained', checkpoint='https://a'), dict(checkpoint='https://a'):
+        model = dict(backbone=dict(type='PVT', init_cfg=init, pretrained='https://b'))
+        assert without_pretrained(model)['backbone'] == dict(
+            type='PVT', init_cfg=None, pretrained=None
+        )
+    kept = dict(init_cfg=dict(type='Normal', std=0.01))
+    assert without_pretrained([kept]) == [kept]
