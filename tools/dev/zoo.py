@@ -49,7 +49,7 @@ from mmkd.utils.loading import build_plain
 
 PACKAGES = dict(mmdet=mmdet, mmseg=mmseg, mmpretrain=mmpretrain)
 JSON = Path(__file__).resolve().parents[2] / 'docs' / 'results' / 'zoo.json'
-# Parts of file names of small models, the smallest first.
+# In names of small models, the smallest first.
 SMALL: tuple[str, ...] = ('r18', 'tiny', 'nano', 'atto', 'pico', '-t_', '-t-', 's0', 'b0', '400mf')
 SMALL += ('s12', '-s_', '-s-', 'small', 'r34', 'r50', 'base')
 # Roots of the heads. mmdet calls methods of most heads, so their modules are called, not they.
@@ -171,7 +171,8 @@ def attempt(path: Path, package: str) -> dict[str, Any]:
     cfg = Config.fromfile(path)
     cfg.default_scope = cfg.get('default_scope') or package
     preprocessor = cfg.model.get('data_preprocessor') or {}
-    if preprocessor.get('size'):  # mmseg pads small images to the published size
+    preprocessor.pop('batch_augments', None)  # such as padding to the published size
+    if 'size' in preprocessor:
         preprocessor.update(size=None, size_divisor=32)
     row: dict[str, Any] = {}
     batch: dict[str, Any] | None = None
@@ -197,9 +198,8 @@ def attempt(path: Path, package: str) -> dict[str, Any]:
             for parameter in model.parameters():
                 parameter.data += 1e-3 * torch.randn_like(parameter)
             results, failed = call(learn, model, teacher, taps, batch)
-            if failed:  # which one is it?
-                for part, tap in taps.items():
-                    results[part] = call(learn, model, teacher, {part: tap}, batch)[1] or 'ok'
+            for part in taps if failed else ():  # which one is it?
+                results[part] = call(learn, model, teacher, {part: taps[part]}, batch)[1] or 'ok'
             row.update(results)
         if 'ok' not in row.values():
             row['teacher'] = call(teach, teacher, taps)[1] or 'ok'
