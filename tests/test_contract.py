@@ -180,8 +180,9 @@ def test_zero_where_the_student_equals_the_teacher(case, folder):
     model = case.student(dict(distill, inherit=parts)).eval()
     losses = kd_losses(case.step(model))
     assert set(case.same) <= set(losses)
+    bound = 1e-3 if case.type == 'DIST' else 1e-5  # its ε stands beside the norms of flat columns
     for name in case.same:
-        assert float(losses[name].detach()) == pytest.approx(0, abs=1e-5), name
+        assert float(losses[name].detach()) == pytest.approx(0, abs=bound), name
 
 
 @each

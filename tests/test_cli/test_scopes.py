@@ -46,7 +46,7 @@ from mmkd.models import build_distilled
 model.update(
     student=model['type'], type=build_distilled,
     distill=dict(
-        teacher=dict(config={teacher!r}, checkpoint='teacher.pth'),
+        teacher=dict(config={teacher!r}, checkpoint='lazy_teacher.pth'),
         methods=dict(kd=dict(type=LogitKD, student='head.fc', teacher='head.fc'))))
 default_hooks = dict(checkpoint=dict(type=CheckpointHook, interval=1),
                      distill=dict(type=DistillHook))
@@ -67,7 +67,7 @@ def lazy(tmp_path, shapes) -> Path:
         f'default_scope = "mmpretrain"\nmodel = {text["config"]["model"]!r}\n'
     )
     model = build_plain(load_config(str(folder / 'student.py'), 'teacher')[0], 'teacher')
-    torch.save(model.state_dict(), folder / 'teacher.pth')
+    torch.save(model.state_dict(), folder / 'lazy_teacher.pth')
     return folder
 
 
@@ -81,9 +81,9 @@ def test_the_scope_of_a_package(tmp_path):
     name = 'mmpretrain::_base_/models/resnet18.py'
     assert 'default_scope' not in Config.fromfile(read_config(name).filename)
     cfg, _ = load_config(name, 'teacher')
-    torch.save(build_plain(cfg, 'teacher').state_dict(), tmp_path / 'teacher.pth')
+    torch.save(build_plain(cfg, 'teacher').state_dict(), tmp_path / 'lazy_teacher.pth')
     with DefaultScope.overwrite_default_scope('mmdet'):
-        teacher = Teacher(name, str(tmp_path / 'teacher.pth'))
+        teacher = Teacher(name, str(tmp_path / 'lazy_teacher.pth'))
     assert type(teacher.model).__module__.startswith('mmpretrain')
 
 
@@ -98,7 +98,7 @@ def test_a_pure_python_config_trains(lazy, teacher, workspace, monkeypatch):
     """The teacher's paths are relative to the config, and the tool runs from elsewhere."""
     if teacher == 'text':
         kd = (lazy / 'kd.py').read_text().replace("'student.py'", "'text.py'")
-        kd = kd.replace("'teacher.pth'", f"'{next(lazy.glob('teacher_cls*')).name}'")
+        kd = kd.replace("'lazy_teacher.pth'", f"'{next(lazy.glob('teacher_cls*')).name}'")
         (lazy / 'kd.py').write_text(kd)
     workspace.run('tools/train.py', lazy / 'kd.py', '--work-dir', lazy / 'run')
     (dumped,) = (lazy / 'run').glob('*.py')
@@ -126,7 +126,7 @@ def test_a_pure_python_config_without_the_tools(lazy, monkeypatch):
 
 
 def test_a_pure_python_teacher_of_a_text_config(lazy):
-    config = dict(config=str(lazy / 'student.py'), checkpoint=str(lazy / 'teacher.pth'))
+    config = dict(config=str(lazy / 'student.py'), checkpoint=str(lazy / 'lazy_teacher.pth'))
     assert teacher_of(**config).teachers
     config['config'] = Config.fromfile(config['config'])
     assert teacher_of(**config).teachers
@@ -155,7 +155,7 @@ def test_paths_of_a_teacher(lazy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cfg = read_config(str(lazy / 'kd.py'), needed=('config', 'checkpoint'))
     assert cfg.model.distill.teacher == dict(
-        config=str(lazy / 'student.py'), checkpoint=str(lazy / 'teacher.pth')
+        config=str(lazy / 'student.py'), checkpoint=str(lazy / 'lazy_teacher.pth')
     )
     Path('student.py').write_text(LAZY)
     cfg = read_config(str(lazy / 'kd.py'))

@@ -53,7 +53,7 @@ def test_a_study(workspace, runs_here):
     assert [len(runs) for runs in results.values()] == [1, 2, 2]
     values = [run['test']['accuracy/top1'] for run in results['plain']]
     assert f'{sum(values) / 2:.2f} ±' in printed
-    assert '| teacher | 90.00 | 80.00 | 1 | – |' in printed
+    assert '| teacher | 90.00 | 80.00 |  | 1 | – |' in printed
     peaks = sorted(run['peak_rss_mib'] for run in results['plain'])
     assert f'| 2 | {sum(peaks) / 2:.0f} |' in printed
     assert all(run['peak_rss_mib'] > 0 and run['seconds'] > 0 for run in results['plain'])
