@@ -13,6 +13,7 @@ from support.tiny_models import TASKS
 ROUNDS = 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('task', TASKS)
 def test_mistakes_end_in_one_line_or_train(task, tmp_path):
     logging.disable(logging.CRITICAL)
