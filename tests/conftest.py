@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 from pathlib import Path
+from threading import RLock
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from mmengine.utils import manager
 from support.runs import make_data
 
 import mmkd  # noqa: F401 (registers everything)
@@ -50,6 +52,8 @@ def fresh_progress():
     yield
     MessageHub._instance_dict.clear()
     DefaultScope._instance_dict.clear()
+    # mmengine keeps it when an instance cannot be built; runs in other threads would wait forever.
+    manager._lock = RLock()
 
 
 @pytest.fixture(scope='session')
