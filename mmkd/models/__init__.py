@@ -1,6 +1,7 @@
 from mmkd.methods.adapters import Adapter
 from mmkd.methods.maskd import MaskTokens
 from mmkd.mixers.hard.vae import ConvVAE
+from mmkd.models.backbones import CIFARResNet, CIFARWideResNet
 from mmkd.models.distilled import build_distilled, distilled, plain
 from mmkd.models.distiller import Distiller
 from mmkd.models.mask_learner import MaskLearner
@@ -11,6 +12,8 @@ from mmkd.utils.side_learner import SideLearner
 
 __all__ = [
     'Adapter',
+    'CIFARResNet',
+    'CIFARWideResNet',
     'ConvVAE',
     'Distiller',
     'MaskLearner',
