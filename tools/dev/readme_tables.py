@@ -51,6 +51,8 @@ DATA = {
     'imagenet': 'ImageNet',
     'cifar100': 'CIFAR-100',
     'bccd': 'BCCD',
+    'voc5': 'VOC-5',
+    'iddlite': 'IDD Lite',
     'fashion-mnist': 'Fashion-MNIST',
 }
 
