@@ -181,6 +181,9 @@ def test_extends_its_base_and_nothing_else(path):
         rest['train_dataloader']['batch_size'] = plain_batch_size(cfg)  # as many steps
     if path.parent.name == 'gpd' and 'imagenet' in path.stem:  # the authors clip the gradient
         assert rest['optim_wrapper'].pop('clip_grad') == dict(max_norm=5.0)
+    if path.parent.name == 'kd' and rest['model']['head'].get('loss', {}).get('loss_weight') == 0.1:
+        assert 'cifar100' in path.stem  # mdistiller weighs the cross-entropy 0.1 beside KD's 0.9
+        rest['model']['head']['loss']['loss_weight'] = 1.0
     expected = base.to_dict()
     # A plain config may have no hooks of its own; here there is one.
     expected.setdefault('default_hooks', {})
@@ -200,6 +203,12 @@ def test_teacher(path):
         else:
             stem = Path(teacher.config.partition('::')[2]).stem
             assert teacher.checkpoint == f'work_dirs/teachers/{stem}/teacher.pth'
+
+
+def test_the_old_cifar_pair_is_deprecated():
+    pytest.importorskip('mmpretrain')
+    with pytest.warns(DeprecationWarning, match=r'use resnet_r32x4_r8x4_cifar100\.py'):
+        Config.fromfile(CONFIGS / 'kd' / 'resnet_r28x4_r14x4_cifar100.py')
 
 
 @pytest.mark.parametrize('name', WEIGHTS)

@@ -18,3 +18,5 @@ optim_wrapper = dict(optimizer=dict(lr=0.05, weight_decay=0.0005))
 param_scheduler = dict(milestones=[150, 180, 210], gamma=0.1)
 train_cfg = dict(max_epochs=240)
 auto_scale_lr = dict(base_batch_size=64)
+# The pair goes in the next release; every config that inherits this one warns.
+_deprecation_ = dict(expected='resnet_r32x4_r8x4_cifar100.py', reference='configs/pskd/README.md')

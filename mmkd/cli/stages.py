@@ -219,7 +219,7 @@ def run_here(
     result = json.loads(file.read_text()) if file.exists() else {}
     trained = 'val' in result
     if trained:
-        cfg.load_from = result['checkpoint']
+        cfg.load_from, cfg.resume = result['checkpoint'], False
     with explained(cfg):
         runner = Runner.from_cfg(cfg)
         if not trained:

@@ -95,7 +95,8 @@ def task_of(cfg: Config) -> str:
 def tiny(cfg: Config) -> dict[str, Any]:
     """Return a config's model, an eighth as wide where that is known, for one CPU.
 
-    Known are ResNets, ResNeXts, and what mmpretrain describes by an ``arch``.
+    Known are ResNets, ResNeXts, and what mmpretrain describes by an ``arch``. The CIFAR backbones
+    are small as they are.
 
     The kinds and the number of layers stay. Nothing is downloaded and BatchNorm is never
     synchronized.
@@ -103,7 +104,8 @@ def tiny(cfg: Config) -> dict[str, Any]:
     model = plain_dict(cfg.model)
     if cfg.get('data_preprocessor') is not None:  # as the Runner does
         model.setdefault('data_preprocessor', plain_dict(cfg.data_preprocessor))
-    if 'ResNe' in model['backbone']['type']:  # ResNet, ResNetV1c, ResNeXt
+    kind = model['backbone']['type']
+    if 'ResNe' in kind and not kind.startswith('mmkd.CIFAR'):  # ResNet, ResNetV1c, ResNeXt
         parts = {k: v for k, v in model.items() if k not in ('data_preprocessor', 'distill')}
         model.update(narrow(parts))
         backbone, original = model['backbone'], cfg.model.backbone

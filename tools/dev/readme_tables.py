@@ -65,7 +65,8 @@ def label(config: str) -> str:
     names = []
     for name in (teacher, student):
         plain = f'{name[0].upper()}{name[1:]}' if family else f'ResNet-{name[1:]}'
-        names.append(NETWORKS.get(name) or (plain if name[0] in 'rx' else name))
+        plain = f'WRN-{name}' if arch == 'wrn' else plain
+        names.append(NETWORKS.get(name) or (plain if name[0] in 'rx' or arch == 'wrn' else name))
     pair = ' → '.join(names[teacher == 'self' :])
     variant = f' ({variant.strip("-")})' if variant else ''
     return f'{DENSE.get(family, "")} {pair}{variant}, {DATA.get(data, data)}'.strip()
