@@ -66,9 +66,12 @@ def run_heads(model: nn.Module, inputs: Any, data_samples: Any, auxiliary: bool 
 def run_model(model: nn.Module, inputs: Any, data_samples: Any) -> Any:
     """Return ``model(…, mode='tensor')``.
 
-    Some heads take the data samples, such as Mask2Former's; mmseg does not pass them on.
+    Some heads take the data samples, such as Mask2Former's; mmseg does not pass them on. As mmseg
+    does for its loss, the samples get the shape of the batch, which MaskFormer's head reads.
     """
     head = getattr(model, 'decode_head', None)
     if head is not None and 'batch_data_samples' in inspect.signature(head.forward).parameters:
+        for sample in data_samples:
+            sample.set_metainfo(dict(batch_input_shape=tuple(inputs.shape[2:])))
         return head(model.extract_feat(inputs), data_samples)
     return model(inputs, data_samples, mode='tensor')

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from mmengine.registry import MODEL_WRAPPERS
+from mmseg.structures import SegDataSample
 from support.tiny_models import TASKS, make_student, model_config, random_model
 from torch import nn
 
 from mmkd.probe import probe_batch
 from mmkd.taps import Tap, TapReader
 from mmkd.utils import count_classes, find_head, unwrap
+from mmkd.utils.heads import run_model
 
 
 @pytest.mark.parametrize('task', TASKS)
@@ -62,3 +64,16 @@ def test_auxiliary_heads_can_be_tapped_without_a_loss(several):
     torch.testing.assert_close(output, expected[1])
     again = reader.read(model, inputs, samples, stop=True)[1]
     torch.testing.assert_close(again[Tap(path)], [expected[0]])
+
+
+def test_heads_of_queries_get_the_samples_and_the_shape_of_the_batch():
+    """mmseg adds the shape for its loss and its predictions only; a teacher runs before them."""
+
+    class Queries(nn.Module):
+        def forward(self, x, batch_data_samples):
+            return [sample.metainfo['batch_input_shape'] for sample in batch_data_samples]
+
+    model = random_model('seg', model_config('seg', 4)).eval()
+    model.decode_head = Queries()
+    samples = [SegDataSample(metainfo=dict(img_shape=(60, 64))) for _ in range(2)]
+    assert run_model(model, torch.zeros(2, 3, 64, 96), samples) == [(64, 96)] * 2

@@ -181,7 +181,7 @@ def attempt(path: Path, package: str) -> dict[str, Any]:
             model = build_plain(cfg, 'model')
             model.init_weights()
             row['model'] = type(model).__name__
-            batch = train_plainly(model)
+            batch = train_plainly(deepcopy(model))  # some keep results of a step
             row['size'] = list(batch['inputs'][0].shape[1:])
         except Exception as error:
             row.update(plain=one_line(error), trace=traceback.format_exc())

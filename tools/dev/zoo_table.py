@@ -20,9 +20,8 @@ Generated from `results/zoo.json` by `python tools/dev/zoo_table.py`. `python to
 the models.
 
 One config of a folder of mmdet, mmseg and mmpretrain that describes a model, mostly the smallest,
-is its own teacher, with random weights. mmdet has 115 such folders, mmseg 53, mmpretrain 86; those
-that are not in the tables have not been run yet. The plain model takes a training step first, on
-the smallest images on which it can. Then the outputs of its last stage, of its neck and of the last
+is its own teacher, with random weights. The plain model takes a training step first, on the
+smallest images on which it can. Then the outputs of its last stage, of its neck and of the last
 module of its head are distilled for a step, with mmkd's defaults and without `probe_size`. `ok`
 means that the loss is finite and has a gradient on the student.
 
