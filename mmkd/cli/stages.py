@@ -234,9 +234,23 @@ def run_here(
                 checkpoint=(work_dir / 'last_checkpoint').read_text().strip(),
                 val=as_numbers(last.metrics),
             )
+            result.update(gradient_shares(work_dir))
         if test:  # after training the loop alone, as the hooks are ready
             result['test'] = as_numbers(runner.test() if trained else runner.test_loop.run())
     file.write_text(json.dumps(result, indent=1))
+
+
+def gradient_shares(work_dir: Path) -> dict[str, Any]:
+    """Return the gradient of every distillation loss ÷ the task's, from the first-step reports."""
+    file = work_dir / 'first_step.json'
+    if not file.is_file():
+        return {}
+    reports = json.loads(file.read_text())
+    shares = {
+        str(report['step']): {loss['name']: loss['share'] for loss in report['losses']}
+        for report in reports
+    }
+    return dict(gradient_to_task=shares)
 
 
 class LastMetrics(Hook):

@@ -14,8 +14,9 @@ A study is a YAML file (configs/studies/*.yml) with these keys:
 
 Finished runs are skipped, so the same command continues a study. Runs have OMP_NUM_THREADS threads,
 or share the processors if it is not set. The table has the difference to the first row, seed by
-seed, with its 95 % interval. "peak MiB" is the largest resident set of the training process, the
-median over the seeds.
+seed, with its 95 % interval. "gradient ÷ task" is that of all distillation losses in the first-step
+report: in the first step, and after 5 %. "peak MiB" is the largest resident set of the training
+process, the median over the seeds.
 """
 
 from __future__ import annotations
@@ -169,7 +170,7 @@ def format_table(study: Mapping[str, Any], results: Mapping[str, list[Result]], 
     """Return a Markdown table of the rows that have results.
 
     The difference to the study's first row is that of runs with the same seed, with its 95 %
-    interval.
+    interval. "gradient ÷ task" is that of the first-step report: in the first step, and after 5 %.
     """
     metric, scale = study['metric'], study.get('scale', 1.0)
     splits = ['val', 'test'] if test else ['val']
@@ -178,6 +179,8 @@ def format_table(study: Mapping[str, Any], results: Mapping[str, list[Result]], 
     first = next((row['name'] for row in study['rows'] if row['name'] in results), '')
     head = [f'{split} {name}' for split, name, _ in columns]
     head += [f'{splits[-1]} − {first}', *(f'{split} {name}' for split, name, _ in also)]
+    reported = any('gradient_to_task' in run for runs in results.values() for run in runs)
+    head += ['gradient ÷ task'] if reported else []
     lines = [f'| row | {" | ".join(head)} | seeds | peak MiB |', '|---|' + '---|' * (len(head) + 2)]
     for name, runs in results.items():
         cells = [
@@ -188,6 +191,7 @@ def format_table(study: Mapping[str, Any], results: Mapping[str, list[Result]], 
         own = by_seed(runs, splits[-1], metric, scale)
         gains = [own[seed] - plain[seed] for seed in own if seed in plain]
         cells.insert(len(columns), format_gain(gains))
+        cells += [format_shares(runs)] if reported else []
         peaks = [run['peak_rss_mib'] for run in runs if 'peak_rss_mib' in run]
         peak = f'{statistics.median(peaks):.0f}' if peaks else '–'
         lines.append(f'| {name} | {" | ".join(cells)} | {len(runs)} | {peak} |')
@@ -209,6 +213,12 @@ def format_gain(gains: Sequence[float]) -> str:
         return ''
     half = QUANTILES[min(len(gains), len(QUANTILES)) - 2] * statistics.stdev(gains)
     return f'{statistics.mean(gains):+.2f} ± {half / len(gains) ** 0.5:.2f}'
+
+
+def format_shares(runs: Sequence[Result]) -> str:
+    """Return the gradient of all distillation losses ÷ the task's, by step of the first report."""
+    reports = next((run['gradient_to_task'] for run in runs if 'gradient_to_task' in run), {})
+    return ', '.join(f'{shares["distillation, all"]:.2g}' for shares in reports.values())
 
 
 def format_spread(values: Sequence[float]) -> str:

@@ -38,6 +38,21 @@ def test_differences_are_those_of_equal_seeds():
     assert [line.split('|')[4].strip() for line in lines[2:4]] == ['', '']
 
 
+def test_the_gradients_of_the_first_step_reports():
+    study = dict(metric='m', rows=[dict(name='plain'), dict(name='ours')])
+    shares = {'1': {'distillation, all': 81.09, 'a.b': 1.0}, '21': {'distillation, all': 0.0361}}
+    results = dict(
+        plain=[run(0, 0.1)], ours=[run(0, 0.2), dict(run(1, 0.2), gradient_to_task=shares)]
+    )
+    lines = format_table(study, results, test=True).splitlines()
+    assert [line.split('|')[-4].strip() for line in lines] == [
+        'gradient ÷ task',
+        '---',
+        '',
+        '81, 0.036',
+    ]
+
+
 @pytest.mark.parametrize(
     ('gains', 'text'),
     [([1.0], ''), ([1.0, 1.0, 1.0], '+1.00 ± 0.00'), ([0.0, -1.0, -2.0], '-1.00 ± 2.48')],

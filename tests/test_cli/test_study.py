@@ -53,11 +53,12 @@ def test_a_study(workspace, runs_here):
     assert [len(runs) for runs in results.values()] == [1, 2, 2]
     values = [run['test']['accuracy/top1'] for run in results['plain']]
     assert f'{sum(values) / 2:.2f} ±' in printed
-    assert '| teacher | 90.00 | 80.00 |  | 1 | – |' in printed
+    assert '| teacher | 90.00 | 80.00 |  |  | 1 | – |' in printed
     peaks = sorted(run['peak_rss_mib'] for run in results['plain'])
     assert f'| 2 | {sum(peaks) / 2:.0f} |' in printed
     assert all(run['peak_rss_mib'] > 0 and run['seconds'] > 0 for run in results['plain'])
     for run, seed in zip(results['distilled'], (3, 4)):
+        assert run['gradient_to_task']['1']['distillation, all'] > 0
         first = f'work_dirs/studies/tiny/distilled/seed{seed}/first/first.pth'
         assert run['options']['load_from'] == first and (workspace.folder / first).exists()
         assert run['options']['model.distill.teacher.checkpoint'].endswith('/teacher.pth')
