@@ -22,7 +22,9 @@ metainfo = dict(
         [70, 130, 180],
     ],
 )
-# Crops for training, whole images for tests: the pyramid pooling sees most of the street.
+# Crops for training, whole images for tests: the pyramid pooling sees most of the street. Not chosen
+# by score: one run of 650 iterations with crops of 128 pixels (90 s) gave 43.3 mIoU on val, one of
+# 300 with 192 (67 s) 41.6.
 crop_size = (192, 192)
 
 train_pipeline = [
