@@ -184,7 +184,9 @@ def format_table(study: Mapping[str, Any], results: Mapping[str, list[Result]], 
     lines = [f'| row | {" | ".join(head)} | seeds | peak MiB |', '|---|' + '---|' * (len(head) + 2)]
     for name, runs in results.items():
         cells = [
-            format_spread([run[split][metric] * scale for run in runs if split in run])
+            format_spread(
+                [run[split][metric] * scale for run in runs if metric in run.get(split, {})]
+            )
             for split, metric, scale in columns + also
         ]
         plain = {} if name == first else by_seed(results.get(first, []), splits[-1], metric, scale)
@@ -203,7 +205,7 @@ def by_seed(runs: Sequence[Result], split: str, metric: str, scale: float) -> di
     return {
         run.get('options', {}).get('randomness.seed', 0): run[split][metric] * scale
         for run in runs
-        if split in run
+        if metric in run.get(split, {})  # a detector that finds nothing has no mAP
     }
 
 

@@ -53,6 +53,13 @@ def test_the_gradients_of_the_first_step_reports():
     ]
 
 
+def test_a_run_without_the_metric():
+    """mmdet has no mAP for a detector that finds nothing."""
+    study = dict(metric='m', rows=[dict(name='plain'), dict(name='ours')])
+    results = dict(plain=[run(0, 0.1)], ours=[dict(run(0, 0.2), val={}, test={})])
+    assert format_table(study, results, test=True).splitlines()[-1] == '| ours | – | – |  | 1 | – |'
+
+
 @pytest.mark.parametrize(
     ('gains', 'text'),
     [([1.0], ''), ([1.0, 1.0, 1.0], '+1.00 ± 0.00'), ([0.0, -1.0, -2.0], '-1.00 ± 2.48')],

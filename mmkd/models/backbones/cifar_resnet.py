@@ -28,7 +28,7 @@ class CIFARResNet(CIFARBackbone):
     many channels in their stages and twice as many in the stem.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2;
-    ``mdistiller/models/cifar/resnet.py`` in megvii-research/mdistiller@a08d46f.
+    ``mdistiller/models/cifar/resnet.py`` in megvii-research/mdistiller@e8c5bb3.
 
     Deviations:
         From the paper: shortcuts are 1 × 1 convolutions instead of padded identities. From the

@@ -22,7 +22,7 @@ class CIFARWideResNet(CIFARBackbone):
     last stage.
 
     Source: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016, section 2;
-    ``mdistiller/models/cifar/wrn.py`` in megvii-research/mdistiller@a08d46f.
+    ``mdistiller/models/cifar/wrn.py`` in megvii-research/mdistiller@e8c5bb3.
 
     Deviations:
         From the paper: no dropout, as in the distillation literature. From the code: the linear
