@@ -18,6 +18,8 @@ def test_the_page_has_the_generated_tables():
     assert text == TOOL['page'](text), 'run python tools/dev/result_tables.py'
     readme = TOOL['README'].read_text()
     assert '<!-- summary -->' in readme and readme == TOOL['summary'](readme)
+    choice = TOOL['CHOICE'].read_text()
+    assert choice.count('<!-- gain: ') >= 16 and choice == TOOL['choice'](choice)
 
 
 def run(seed, test):

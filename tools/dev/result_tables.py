@@ -1,8 +1,10 @@
-"""Write the tables of studies from docs/results/*.json: docs/results.md and the README's summary.
+"""Write the numbers of studies in docs/results.md, docs/methods/README.md and the README.
 
 A table stands between ``<!-- study: NAME -->`` and ``<!-- end -->``; NAME is a study in
 configs/studies/, and its rows come in that order, the teacher first. The summary stands between
-``<!-- summary -->`` and ``<!-- end -->``, and is drawn as docs/images/results.png.
+``<!-- summary -->`` and ``<!-- end -->``, and is drawn as docs/images/results.png. The gain of a
+row over the plain student, with its 95 % interval, stands between ``<!-- gain: NAME, ROW -->`` and
+``<!-- end -->``. All come from docs/results/*.json.
 
 ``python tools/dev/result_tables.py``
 """
@@ -20,7 +22,9 @@ from mmkd.cli.study import by_seed, format_gain, format_spread, format_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE, README = ROOT / 'docs' / 'results.md', ROOT / 'README.md'
+CHOICE = ROOT / 'docs' / 'methods' / 'README.md'
 BLOCK = re.compile('(<!-- study: ([a-z0-9-]+) -->\n)(.*?)(<!-- end -->)', re.DOTALL)
+GAIN = re.compile('(<!-- gain: ([a-z0-9-]+), (.*?) -->).*?(<!-- end -->)')
 SUMMARY = re.compile('(<!-- summary -->\\n)(.*?)(<!-- end -->)', re.DOTALL)
 # Data and task, study, row.
 BEST = (
@@ -66,6 +70,17 @@ def values(study: str, row: str) -> dict[int, float]:
     return by_seed(runs, 'test', cfg['metric'], cfg.get('scale', 1.0))
 
 
+def gain(study: str, row: str) -> str:
+    """Return the paired difference of a row to the plain student, with its 95 % interval."""
+    plain, ours = values(study, 'plain student'), values(study, row)
+    return format_gain([ours[seed] - plain[seed] for seed in ours if seed in plain])
+
+
+def choice(text: str) -> str:
+    """Return a page with its gains written anew."""
+    return GAIN.sub(lambda match: f'{match[1]}{gain(match[2], match[3])}{match[4]}', text)
+
+
 def summary(text: str) -> str:
     """Return the README with its summary written anew."""
     lines = [
@@ -78,7 +93,7 @@ def summary(text: str) -> str:
         cells = [f'{data}, {SHORT.get(metric, metric)}', f'{teacher[0]:.1f}']
         cells += [format_spread(list(plain.values())), format_spread(list(ours.values()))]
         cells[-1] += f' ({row})'
-        cells.append(format_gain([ours[seed] - plain[seed] for seed in ours if seed in plain]))
+        cells.append(gain(study, row))
         lines.append(f'| {" | ".join(cells)} |')
     return SUMMARY.sub(lambda match: f'{match[1]}\n{chr(10).join(lines)}\n\n{match[3]}', text)
 
@@ -108,4 +123,5 @@ def draw(out: Path) -> None:
 if __name__ == '__main__':
     PAGE.write_text(page(PAGE.read_text()))
     README.write_text(summary(README.read_text()))
+    CHOICE.write_text(choice(CHOICE.read_text()))
     draw(ROOT / 'docs' / 'images' / 'results.png')
