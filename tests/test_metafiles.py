@@ -6,6 +6,7 @@ import inspect
 import re
 import runpy
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ def sources(model: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry for entry in model['Metadata']['Provenance'] if 'Repository' in entry]
 
 
+@cache
 def read(path: str) -> dict[str, Any]:
     """Return a config, with the keys of ``model.distill`` and its ``methods`` beside the others."""
     config = load_config(str(ROOT / path), 'config')[0].to_dict()

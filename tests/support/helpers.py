@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,17 @@ SCALE = 8
 
 def read_config(name: str | Path, directory: Path = ROOT) -> Config:
     """Read a config: a path, relative to ``directory``, or one of a package (``mmdet::…``)."""
+    return copy.deepcopy(read_once(str(name) if '::' in str(name) else str(directory / name)))
+
+
+@cache
+def read_once(name: str) -> Config:
+    """Read a config that many tests look at; see :func:`read_config`."""
     import mmkd
 
-    name = str(name)
     if name.startswith('mmkd::'):
         return Config.fromfile(mmkd.config(name.partition('::')[2]))
-    if '::' in name:
-        return Config.fromstring(f'_base_ = {name!r}', '.py')
-    return Config.fromfile(directory / name)
+    return Config.fromstring(f'_base_ = {name!r}', '.py') if '::' in name else Config.fromfile(name)
 
 
 def bases_of(path: Path) -> list[str]:

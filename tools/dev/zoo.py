@@ -45,6 +45,7 @@ from mmkd.probe import probe, probe_batch, probe_sizes
 from mmkd.registry import MODELS, find_task
 from mmkd.taps import Tap, flatten
 from mmkd.utils import ConfigError, NonFiniteError, count_classes, run_heads
+from mmkd.utils.errors import first_line
 from mmkd.utils.loading import build_plain
 
 PACKAGES = dict(mmdet=mmdet, mmseg=mmseg, mmpretrain=mmpretrain)
@@ -52,8 +53,7 @@ JSON = Path(__file__).resolve().parents[2] / 'docs' / 'results' / 'zoo.json'
 # In names of small models, the smallest first.
 SMALL: tuple[str, ...] = ('r18', 'tiny', 'nano', 'atto', 'pico', '-t_', '-t-', 's0', 'b0', '400mf')
 SMALL += ('s12', '-s_', '-s-', 'small', 'r34', 'r50', 'base')
-# Roots of the heads. mmdet calls methods of most heads, so their modules are called, not they.
-# Heads of regions come last: those of two models do not look at the same regions.
+# Roots of the heads; mmdet calls their modules. Those of regions, which two models choose, come last.
 HEADS = ('rpn_head', 'head|bbox_head|decode_head|panoptic_head|mask_head|decoder', 'roi_head')
 CRASH = 'CRASH: '
 
@@ -211,7 +211,7 @@ def call(function: Callable[..., Any], *args: Any) -> tuple[dict[str, Any], str]
     try:
         return function(*args), ''
     except (ConfigError, NonFiniteError) as error:
-        return {}, str(error)
+        return {}, first_line(error)
     except Exception as error:
         traceback.print_exc()
         return {}, CRASH + one_line(error)
