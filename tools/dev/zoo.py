@@ -53,7 +53,7 @@ JSON = Path(__file__).resolve().parents[2] / 'docs' / 'results' / 'zoo.json'
 # In names of small models, the smallest first.
 SMALL: tuple[str, ...] = ('r18', 'tiny', 'nano', 'atto', 'pico', '-t_', '-t-', 's0', 'b0', '400mf')
 SMALL += ('s12', '-s_', '-s-', 'small', 'r34', 'r50', 'base')
-# Roots of the heads; mmdet calls their modules. Those of regions, which two models choose, come last.
+# Roots of the heads. Heads of regions come last: two models do not look at the same regions.
 HEADS = ('rpn_head', 'head|bbox_head|decode_head|panoptic_head|mask_head|decoder', 'roi_head')
 CRASH = 'CRASH: '
 
