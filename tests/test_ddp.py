@@ -101,6 +101,21 @@ def test_an_augmentor_takes_the_mean_step_and_has_one_turn_for_both(found, monke
     assert (steps[0] - steps[1]).abs().max() > 1e-5
 
 
+@pytest.mark.parametrize('task_on', ['clean', 'both'])
+def test_two_passes_of_the_student_on_every_rank(task_on, ranks):
+    """Where one rank's batch is mixed, both take two passes; one forward of DDP holds them."""
+    first, second = (rank[f'task_on_{task_on}'] for rank in ranks)
+    found = set()
+    for (mixed, passes, gradients), (other_mixed, other_passes, other) in zip(
+        first, second, strict=True
+    ):
+        assert passes == other_passes == 1 + (mixed or other_mixed)
+        found.add((mixed, other_mixed))
+        for name, gradient in gradients.items():
+            assert torch.equal(gradient, other[name]), name
+    assert len(found) >= 3  # both, none, one of them
+
+
 @pytest.mark.parametrize('policy', ['skip_step', 'drop_kd'])
 def test_a_loss_that_is_not_finite_on_one_rank(policy, ranks):
     """Both ranks agree about the step, and nobody waits."""

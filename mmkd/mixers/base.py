@@ -10,7 +10,7 @@ from mmengine.dist import get_rank
 from torch import Tensor, nn
 
 from mmkd.mixers.samples import mix_samples
-from mmkd.utils import ConfigError, log_warning, probability, step_generator
+from mmkd.utils import ConfigError, log_warning, one_of, probability, step_generator
 from mmkd.view import Pairs, Part, View
 
 PATIENCE = 100  # batches that may stay as they are
@@ -31,6 +31,10 @@ class Mixer(nn.Module):
         min_visibility: A box of which a smaller share is visible moves to ``ignored_instances``,
             so that a fragment is neither a positive nor background. Defaults to 0.3.
         num_classes: Classes of a classifier's soft labels. Defaults to None, taken from its head.
+        task_on: Images of the student's own loss in a step that mixes. ``'mixed'``; ``'clean'``:
+            the clean images with their own labels, so that the mixed ones enter the distillation
+            losses alone; ``'both'``: the mean of the two losses. The last two take a second
+            forward and backward pass of the student. Defaults to ``'mixed'``.
     """
 
     #: Tasks that the mixer is for.
@@ -48,12 +52,14 @@ class Mixer(nn.Module):
         teacher_on_mixed: bool = False,
         min_visibility: float = 0.3,
         num_classes: int | None = None,
+        task_on: str = 'mixed',
     ) -> None:
         super().__init__()
         self.prob = probability(prob=prob)
         self.teacher_on_mixed = teacher_on_mixed
         self.min_visibility = probability(min_visibility=min_visibility)
         self.num_classes = num_classes
+        self.task_on = one_of(('mixed', 'clean', 'both'), task_on=task_on)
         #: Scalars of the last step that are logged as ``mixer.<name>``.
         self.monitored: dict[str, Tensor] = {}
         self._largest_batch = 0

@@ -42,8 +42,8 @@ class PatchMix(Mixer):
     ours. Positions left over by a division stay with the image itself, as in the public code, and
     labels go by area, where that code gives every source 1/m. The study of the random form draws
     once per batch (``draw='batch'``), has patches of 4 pixels (``patch_size=4``), and adds the
-    mixed batch to the clean one for the distillation loss alone; here it takes the place of the
-    clean batch for all losses.
+    mixed batch to the clean one for the distillation loss alone. Here it takes the place of the
+    clean batch for all losses; with ``task_on='clean'`` for the distillation loss alone.
     """
 
     def __init__(

@@ -33,6 +33,12 @@ def check_combination(
         return
     if reason := refuse_task(mixer, task):
         raise ConfigError(f'{KEY}.mixer.type', f'{type(mixer).__name__} {reason}')
+    if mixer.task_on == 'clean' and not methods:
+        raise ConfigError(
+            f'{KEY}.mixer.task_on',
+            "'clean' leaves the mixed images to the methods, and there is none: add one to "
+            "model.distill.methods, or set task_on to 'mixed' or 'both'",
+        )
     if mixer.soft_labels and getattr(getattr(student, 'head', None), 'cal_acc', False):
         raise ConfigError(
             'model.head.cal_acc',

@@ -18,6 +18,7 @@ from mmkd.models.nonfinite import NonFiniteGuard
 from mmkd.models.normalization import Renormalizer
 from mmkd.models.speed import TeacherStream
 from mmkd.models.step import Step
+from mmkd.models.task_loss import run_student
 from mmkd.models.teacher import KEY, build_teachers
 from mmkd.probe import Size, probe, run_probe
 from mmkd.registry import build
@@ -188,7 +189,7 @@ class Distiller(nn.Module):
         if self.methods and not active:
             return {**loss(inputs, data_samples), **self._zero_losses(active)}
         self.guard.save_buffers(student)
-        view = View.plain(inputs, data_samples)
+        view = clean = View.plain(inputs, data_samples)
         if self.mixer is not None:
             with config_key(f'{KEY}.mixer'):
                 self.mixer.learn(student, inputs, data_samples, progress()[0])
@@ -198,9 +199,8 @@ class Distiller(nn.Module):
         for name, method in active.items():
             with config_key(f'{KEY}.methods.{name}'):
                 method.prepare(student, view)
-        losses, student_features = self.reader.read(
-            student, view.inputs, view.data_samples, run=loss
-        )
+        task_on = getattr(self.mixer, 'task_on', 'mixed')
+        losses, student_features = run_student(student, loss, self.reader, view, clean, task_on)
         self._stream.join()
         step = Step(view, weights, as_fp32(student_features), teacher_features, losses)
         # Logarithms, deviations and softmax over maps overflow or vanish in half precision.

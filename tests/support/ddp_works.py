@@ -160,6 +160,34 @@ def nonfinite(policy: str) -> Callable[[int, Path], Any]:
     return work
 
 
+def two_passes(task_on: str) -> Callable[[int, Path], Any]:
+    """Return work that gives, of each step: is its batch mixed, the passes, the gradients."""
+
+    def work(rank: int, folder: Path) -> list[Any]:
+        model = make_student(
+            'cls',
+            teacher=teacher_config('cls', folder),
+            mixer=dict(type='mmkd.PatchMix', variant='permutation', prob=0.5, task_on=task_on),
+            methods=dict(logits=LOGITS['cls']),
+        )
+        wrapped = parallel(model)
+        seen: list[Any] = []
+        inputs: list[torch.Tensor] = []
+        model.backbone.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+        for iteration in range(12):
+            MessageHub.get_current_instance().update_info('iter', iteration)
+            batch, samples = preprocessed(model, 'cls', seed=2 * iteration + rank)
+            inputs.clear()
+            losses = wrapped(batch, samples, mode='loss')
+            model.zero_grad()
+            sum(v for k, v in losses.items() if 'loss' in k).backward()
+            gradients = {k: p.grad.clone() for k, p in model.named_parameters()}
+            seen.append((not torch.equal(inputs[-1], batch), len(inputs), gradients))
+        return seen
+
+    return work
+
+
 WORKS: dict[str, Callable[[int, Path], Any]] = {
     'uneven': uneven,
     'informed': informed,
@@ -167,4 +195,6 @@ WORKS: dict[str, Callable[[int, Path], Any]] = {
     'augmented': augmented,
     'skip_step': nonfinite('skip_step'),
     'drop_kd': nonfinite('drop_kd'),
+    'task_on_clean': two_passes('clean'),
+    'task_on_both': two_passes('both'),
 }
