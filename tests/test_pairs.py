@@ -104,7 +104,7 @@ PAIRS: dict[str, ROW] = {
         'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py',
         SWIN,
         64,
-        dict(feature=mimic('neck', normalize=True)),
+        dict(feature=mimic('neck', normalize='channel')),
     ),
     'DINO-R50 → R18': (
         'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py',

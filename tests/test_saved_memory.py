@@ -12,7 +12,7 @@ BACKBONE = dict(student='backbone', teacher='backbone', levels=(2, 3))
 # Methods without adapters, at equal channels.
 CASES = {
     'mimic': ('det', dict(type='mmkd.FeatureMimic', **NECK)),
-    'standardised mimic': ('det', dict(type='mmkd.FeatureMimic', normalize=True, **NECK)),
+    'standardised mimic': ('det', dict(type='mmkd.FeatureMimic', normalize='channel', **NECK)),
     'PKD': ('det', dict(type='mmkd.PKD', **NECK)),
     'CWD': ('det', dict(type='mmkd.CWD', **NECK)),
     'AT': ('det', dict(type='mmkd.AT', **NECK)),

@@ -49,7 +49,7 @@ def distill_of(task, folder):
     return dict(
         teacher=teacher_config(task, folder),
         mixer=dict(type='mmkd.PatchMix'),
-        methods=dict(feature=dict(MIMIC[task], normalize=True), logits=LOGITS[task]),
+        methods=dict(feature=dict(MIMIC[task], normalize='channel'), logits=LOGITS[task]),
     )
 
 

@@ -8,7 +8,7 @@ model = dict(
                 type='mmkd.FeatureMimic',
                 student='decode_head.bottleneck',
                 teacher='decode_head.bottleneck',
-                normalize=True,
+                normalize='channel',
                 weight=1.0,
             ),
             # Pixel KD with the temperature and weight of CIRKD's re-implementation.

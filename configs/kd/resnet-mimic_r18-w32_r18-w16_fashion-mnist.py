@@ -7,7 +7,7 @@ model = dict(
                 type='mmkd.FeatureMimic',
                 student='backbone',
                 teacher='backbone',
-                normalize=True,
+                normalize='channel',
                 weight=1.0,
             )
         )

@@ -10,7 +10,11 @@ model = dict(
                 type='mmkd.PatchMixSimulationKD',
                 # Standardized maps and weight 6 as in PKD.
                 feature=dict(
-                    student='neck', teacher='neck', levels=(0, 1, 2, 3), normalize=True, weight=6.0
+                    student='neck',
+                    teacher='neck',
+                    levels=(0, 1, 2, 3),
+                    normalize='channel',
+                    weight=6.0,
                 ),
             )
         ),

@@ -13,7 +13,7 @@ model = dict(
                     student='neck',
                     teacher='neck',
                     levels=(0, 1, 2, 3, 4),
-                    normalize=True,
+                    normalize='channel',
                     weight=6.0,
                 ),
             )

@@ -9,7 +9,7 @@ model = dict(
                 feature=dict(
                     student='decode_head.bottleneck',
                     teacher='decode_head.bottleneck',
-                    normalize=True,
+                    normalize='channel',
                     weight=1.0,
                 ),
             )

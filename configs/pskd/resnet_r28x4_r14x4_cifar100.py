@@ -8,7 +8,9 @@ model = dict(
             pskd=dict(
                 type='mmkd.PatchMixSimulationKD',
                 # Last stage, standardized, 256 channels on both sides. The weight is ours.
-                feature=dict(student='backbone', teacher='backbone', normalize=True, weight=1.0),
+                feature=dict(
+                    student='backbone', teacher='backbone', normalize='channel', weight=1.0
+                ),
                 # mdistiller's T=4. It weighs cross-entropy 0.1 and KD 0.9; here the student keeps
                 # its own loss as it is and the KD weight is ours (README.md: how to run theirs).
                 logits=dict(

@@ -9,7 +9,9 @@ model = dict(
             pskd=dict(
                 type='mmkd.PatchMixSimulationKD',
                 # Last stage, standardized, 512 channels on both sides. The weight is ours.
-                feature=dict(student='backbone', teacher='backbone', normalize=True, weight=1.0),
+                feature=dict(
+                    student='backbone', teacher='backbone', normalize='channel', weight=1.0
+                ),
                 # mmrazor's ResNet-34 -> 18 recipe: T=1, KD weight 3, cross-entropy weight 1.
                 logits=dict(
                     student='head.fc',

@@ -11,7 +11,7 @@ model = dict(
                     student='neck',
                     teacher='neck',
                     levels=(0, 1, 2, 3, 4),
-                    normalize=True,
+                    normalize='channel',
                     weight=1.0,
                 ),
             )

@@ -7,7 +7,9 @@ model = dict(
         methods=dict(
             pskd=dict(
                 type='mmkd.PatchMixSimulationKD',
-                feature=dict(student='backbone', teacher='backbone', normalize=True, weight=1.0),
+                feature=dict(
+                    student='backbone', teacher='backbone', normalize='channel', weight=1.0
+                ),
                 # The teacher's own neck and head on the simulated map.
                 logits=dict(
                     student='head.fc', teacher='backbone', logit_sim='pooled', tau=4.0, weight=1.0

@@ -8,7 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['channel_std_mean', 'mimic_loss', 'resize_to', 'standardize']
+__all__ = [
+    'NORMALIZATIONS', 'channel_std_mean', 'mimic_loss', 'normalized', 'rescaled', 'resize_to',
+    'root_mean_square', 'standardize',
+]  # fmt: skip
+
+NORMALIZATIONS = (None, 'channel', 'map')
 
 
 def mimic_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -92,6 +97,56 @@ def standardize(x: Tensor, eps: float = 1e-6) -> Tensor:
     """
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     return _Standardize.apply(x, eps)
+
+
+def root_mean_square(x: Tensor, eps: float = 1e-6) -> Tensor:
+    """Return the root mean square of a map (N, C, H, W) over all of it, at least ``eps``."""
+    return (torch.linalg.vector_norm(x) / x.numel() ** 0.5).clamp(min=eps)
+
+
+def normalized(x: Tensor, how: str | None) -> Tensor:
+    """Remove the scale of a map (N, C, H, W).
+
+    The statistics are those of the batch and not of each image: an image with weak activations
+    keeps them weak. They are noisy in small batches of small maps. Each process takes those of its
+    own batch.
+
+    Args:
+        x: Map (N, C, H, W).
+        how: ``'channel'``: :func:`standardize`, as in PKD; every channel counts the same and its
+            offset is gone. ``'map'``: the map is divided by its :func:`root_mean_square`, one
+            scalar; the proportions of the channels stay. None: ``x`` as it is.
+
+    Returns:
+        Map (N, C, H, W), in fp32 for half precision unless ``how`` is None. A positive factor of
+        ``x`` does not change it. Half the mean squared difference of two of them is one minus their
+        correlation (``'channel'``, see there) or their cosine (``'map'``).
+    """
+    if how is None:
+        return x
+    if how == 'channel':
+        return standardize(x)
+    x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    return x / root_mean_square(x)
+
+
+def rescaled(x: Tensor, like: Tensor, how: str | None) -> Tensor:
+    """Give a map the scale of a raw one: the inverse of :func:`normalized`.
+
+    Args:
+        x: Normalized map (N, C, H, W).
+        like: Raw map (N, C, H, W).
+        how: How ``x`` is normalized.
+
+    Returns:
+        Map (N, C, H, W); ``like`` for ``x = normalized(like, how)``.
+    """
+    if how is None:
+        return x
+    if how == 'channel':
+        std, mean = channel_std_mean(like)
+        return x * std + mean
+    return x * root_mean_square(like)
 
 
 def resize_to(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from mmkd.functional import REDUCTIONS, dice_diversity, masked_loss
-from mmkd.methods.base import Maps, Method
+from mmkd.methods.base import Maps
+from mmkd.methods.maps import MapMethod
 from mmkd.registry import MODELS
 from mmkd.utils import deprecated, integer, log_warning, non_negative, one_of, positive
 from mmkd.view import View
@@ -129,7 +130,7 @@ class MaskUnits(nn.Module):
 
 
 @MODELS.register_module()
-class ACAM(Method):
+class ACAM(MapMethod):
     """Compare maps under masks that cross attention between teacher and student chooses.
 
     With F_s aligned by a 1×1 convolution where the channels differ and D = F_t - F_s, at each
@@ -171,7 +172,8 @@ class ACAM(Method):
             ``'auto'`` is exact up to 20 000 locations and pools just enough beyond, with a
             warning. Defaults to ``'auto'``.
         checkpoint: Recompute the attention in the backward pass to save memory. Defaults to False.
-        **kwargs: See :class:`~mmkd.methods.base.Method`.
+        **kwargs: ``normalize`` and others, see :class:`~mmkd.methods.maps.MapMethod`. Masks
+            read the normalized maps.
 
     Deviations: there is no official code. As far as any text goes, the losses divide by the mask's
     sum (``'mask_sum'``), as those of MasKD, their ancestor. A smaller mask then has a smaller loss,

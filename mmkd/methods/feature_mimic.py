@@ -1,4 +1,4 @@
-"""Feature mimicking: FitNet hints, plain or standardized."""
+"""Feature mimicking: FitNet hints of raw or normalized maps."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmkd.functional import mimic_loss, standardize
+from mmkd.functional import mimic_loss
 from mmkd.methods.adapters import ADAPTERS
-from mmkd.methods.base import Maps, Method
+from mmkd.methods.base import Maps
+from mmkd.methods.maps import MapMethod
 from mmkd.registry import MODELS
-from mmkd.utils import integer, one_of
+from mmkd.utils import deprecated, integer, one_of
 from mmkd.view import View
 
 
 @MODELS.register_module()
-class FeatureMimic(Method):
+class FeatureMimic(MapMethod):
     """Pull the student's maps towards the teacher's, level by level.
 
-    ``L = Σ_l mean (φ_l(F_s^l) - F_t^l)²`` or, standardized,
-    ``L = Σ_l ½ mean (std(φ_l(F_s^l)) - std(F_t^l))²``, where φ is the adapter.
+    ``L = Σ_l mean (φ_l(F_s^l) - F_t^l)²`` or, normalized by ν,
+    ``L = Σ_l ½ mean (ν(φ_l(F_s^l)) - ν(F_t^l))²``, where φ is the adapter.
 
     Source: FitNet, Romero et al., ICLR 2015, eq. 3, and its re-implementations in
     winycg/CIRKD@dab64db (``losses/fitnet.py``) and megvii-research/mdistiller@a08d46f
@@ -30,8 +31,9 @@ class FeatureMimic(Method):
     Args:
         student: Tap of L maps (N, C_student, H, W).
         teacher: Tap of L maps (N, C_teacher, H, W).
-        normalize: Standardize every channel over N, H and W on both sides, which removes the
-            difference in scale. Defaults to False.
+        normalize: ν, see :class:`~mmkd.methods.maps.MapMethod`: ``'channel'`` as in PKD, ``'map'``,
+            or None. True and False are deprecated names of ``'channel'`` and None. Defaults to
+            None.
         interior_only: Leave out the locations within this distance, in locations, of a patch border
             of a mixed image: the teacher's receptive field covers other content there than the
             student's. Defaults to 0.
@@ -50,24 +52,22 @@ class FeatureMimic(Method):
         self,
         student: Any,
         teacher: Any,
-        normalize: bool = False,
+        normalize: str | bool | None = None,
         interior_only: int = 0,
         adapter: str = 'auto',
         **kwargs: Any,
     ) -> None:
-        super().__init__(student, teacher, **kwargs)
-        self.normalize = normalize
+        if isinstance(normalize, bool):
+            new = 'channel' if normalize else None
+            deprecated(f'normalize={normalize}', f'normalize={new!r}')
+            normalize = new
+        super().__init__(student, teacher, normalize=normalize, **kwargs)
         self.adapter = one_of(ADAPTERS, adapter=adapter)
         self.interior_only = integer(0, interior_only=interior_only)
 
     def build(self, model: nn.Module, student: Any, teacher: Any, teachers: Any) -> None:
         """Create the adapters."""
         self.adapters = self.build_adapters(student, teacher, self.adapter)
-
-    def compared(self, student: Maps, teacher: Maps, view: View) -> list[tuple[Tensor, Tensor]]:
-        """Return the aligned maps, standardized if ``normalize``."""
-        pairs = super().compared(student, teacher, view)
-        return [(standardize(s), standardize(t)) for s, t in pairs] if self.normalize else pairs
 
     def forward(self, student: Maps, teacher: Maps, view: View) -> dict[str, Tensor]:
         """Return ``mimic``, the sum over the levels."""

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from mmcv.cnn import ContextBlock
 from torch import Tensor, nn
 
-from mmkd.functional import pad_boxes
-from mmkd.methods.base import Maps, Method
+from mmkd.functional import normalized, pad_boxes
+from mmkd.methods.base import Maps
 from mmkd.methods.detection import objects
+from mmkd.methods.maps import MapMethod
 from mmkd.registry import MODELS
 from mmkd.utils import non_negative, positive
 from mmkd.view import View
@@ -108,7 +109,7 @@ class GlobalContext(ContextBlock):
 
 
 @MODELS.register_module()
-class FGD(Method):
+class FGD(MapMethod):
     """Distill foreground and background separately, weighted by attention, and global relations.
 
     With ``D = (φ(F_s) - F_t)²``, the attentions ``A^S`` (N, 1, H, W) and ``A^C`` (N, C, 1, 1), and
@@ -135,7 +136,9 @@ class FGD(Method):
             refer. False divides by each image's own size, as the authors' code does; the boxes of
             images smaller than their batch are then stretched. Those of mixed images are always
             divided by the batch's size. Defaults to False, as published.
-        **kwargs: See :class:`~mmkd.methods.base.Method`; ``weight`` scales all four terms.
+        **kwargs: ``normalize`` and others, see :class:`~mmkd.methods.maps.MapMethod`.
+            ``weight`` scales all four terms. All of them, and the attentions, read the normalized
+            maps.
 
     Deviations: none in value. The maps are compared once, under one weight map for each term,
     instead of four masked copies of them. Ignored (crowd) boxes are background, as in the authors'
@@ -197,7 +200,7 @@ class FGD(Method):
         boxes = self.boxes(view)
         return [
             torch.cat((self.box_masks(boxes, t)[:, :1], spatial_attention(t, self.tau)), 1)
-            for t in teacher
+            for t in (normalized(x, self.normalize) for x in teacher)
         ]
 
     def box_masks(self, boxes: tuple[Tensor, Tensor, Tensor], like: Tensor) -> Tensor:

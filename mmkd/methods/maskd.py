@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmkd.functional import masked_loss
+from mmkd.functional import masked_loss, rescaled
 from mmkd.methods.adapters import ADAPTERS
-from mmkd.methods.base import Maps, Method
+from mmkd.methods.base import Maps
+from mmkd.methods.maps import MapMethod
 from mmkd.registry import MODELS
 from mmkd.utils import ConfigError, ensure, integer, non_negative, one_of, progress
 from mmkd.utils.loading import read_checkpoint
@@ -100,7 +101,7 @@ def load_tokens(path: str, channels: list[int], key: str) -> nn.ModuleList:
 
 
 @MODELS.register_module()
-class MasKD(Method):
+class MasKD(MapMethod):
     """Imitate the teacher's maps under masks of learned, frozen tokens.
 
     ``L = Σ_l Σ_t π_t mean_c [ Σ_p m_t² (φ(F_s) - F_t)² / Σ_p m_t ]``, mean over N, with
@@ -122,7 +123,9 @@ class MasKD(Method):
             ``'conv'``. Defaults to ``'auto'``.
         eps: Added to a mask's sum: 1e-5 in the authors' segmenters. Defaults to 0.0, of their
             detectors.
-        **kwargs: See :class:`~mmkd.methods.base.Method`.
+        **kwargs: ``normalize`` and others, see :class:`~mmkd.methods.maps.MapMethod`. The tokens
+            were learned on raw maps: their masks and weights read the raw teacher, and the
+            normalized student on the teacher's scale.
 
     Deviations: none in the loss. The authors' detectors also imitate the raw box regression with an
     L1 loss, which mmkd has not. Their segmenters' loss on the auxiliary head is a second ``MasKD``
@@ -154,23 +157,30 @@ class MasKD(Method):
         """Return ``maskd``, the sum over the levels."""
         pairs = self.compared(student, teacher, view)
         levels = []
-        for tokens, (s, t), masks in zip(self.mask_tokens, pairs, self.soft_masks(pairs)):
+        found = self.soft_masks(pairs, teacher)
+        for tokens, raw, (s, t), masks in zip(self.mask_tokens, teacher, pairs, found):
             energy = (t - s).square().mean(1).flatten(1)  # (N, H·W)
             distances = masked_loss(energy, masks.flatten(2), eps=self.eps)  # (N, M)
             with torch.no_grad():
-                weights = tokens.weights(t)
+                weights = tokens.weights(raw)
             level = distances.mean(1) if weights is None else (distances * weights).sum(1)
             levels.append(level.mean())
         return dict(maskd=torch.stack(levels).sum())
 
     def masks(self, student: Maps, teacher: Maps, view: View) -> list[Tensor]:
         """Return the masks (N, M, H, W) of every level."""
-        return self.soft_masks(self.compared(student, teacher, view))
+        return self.soft_masks(self.compared(student, teacher, view), teacher)
 
     @torch.no_grad()
-    def soft_masks(self, pairs: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
-        """Return the masks of aligned pairs of maps, the student's included after its warm-up."""
-        masks = [tokens.masks(t) for tokens, (_, t) in zip(self.mask_tokens, pairs)]
+    def soft_masks(self, pairs: list[tuple[Tensor, Tensor]], teacher: Maps) -> list[Tensor]:
+        """Return the masks of every level, the student's included after its warm-up.
+
+        Args:
+            pairs: What :meth:`compared` returns.
+            teacher: The teacher's raw maps.
+        """
+        masks = [tokens.masks(t) for tokens, t in zip(self.mask_tokens, teacher)]
         if self.custom_mask_warmup is None or progress()[0] < self.custom_mask_warmup:
             return masks
-        return [m * tokens.masks(s) for m, tokens, (s, _) in zip(masks, self.mask_tokens, pairs)]
+        own = (rescaled(s, t, self.normalize) for (s, _), t in zip(pairs, teacher))
+        return [m * tokens.masks(s) for m, tokens, s in zip(masks, self.mask_tokens, own)]

@@ -9,14 +9,15 @@ import torch
 from mmengine.dist import get_rank
 from torch import Tensor, nn
 
-from mmkd.methods.base import Maps, Method
+from mmkd.methods.base import Maps
+from mmkd.methods.maps import MapMethod
 from mmkd.registry import MODELS
 from mmkd.utils import ensure, one_of, probability, progress, step_generator
 from mmkd.view import View
 
 
 @MODELS.register_module()
-class MGD(Method):
+class MGD(MapMethod):
     """Let the student's masked map generate the teacher's whole map.
 
     ``L = Σ_l Σ_chw (G_l(M ⊙ φ_l(F_s^l)) - F_t^l)²``, mean over N, where G is a 3×3 convolution, a
@@ -33,7 +34,8 @@ class MGD(Method):
         mask_ratio: Fraction λ that is masked, below 1. Defaults to 0.65, of RetinaNet.
         weight: See :class:`~mmkd.methods.base.Method`; the paper's α. The loss is a sum over C, H
             and W, so the weight depends on them. Defaults to 2e-5, of RetinaNet.
-        **kwargs: See :class:`~mmkd.methods.base.Method`.
+        **kwargs: ``normalize`` and others, see :class:`~mmkd.methods.maps.MapMethod`. The
+            generated map is not normalized: G learns the scale of its target.
 
     Deviations: none in the loss. The mask depends on seed, iteration, rank and config key alone, so
     the student's own random numbers are those of a run without distillation and a resumed run draws

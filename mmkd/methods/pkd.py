@@ -14,7 +14,7 @@ class PKD(FeatureMimic):
 
     ``L = Σ_l ½ mean (std(φ_l(F_s^l)) - std(F_t^l))²`` with the sample deviation: one minus the
     Pearson correlation of the channels, times (n - 1)/n for n = N·H·W. It is
-    ``FeatureMimic(normalize=True)`` under the paper's name and with its weight.
+    ``FeatureMimic(normalize='channel')`` under the paper's name and with its weight.
 
     Source: Cao et al., "PKD: General Distillation Framework for Object Detectors via Pearson
     Correlation Coefficient", NeurIPS 2022, eq. 4-5; ``PKDLoss`` of open-mmlab/mmrazor@90c7af1.
@@ -33,4 +33,4 @@ class PKD(FeatureMimic):
     def __init__(
         self, student: Any, teacher: Any, weight: Any = 6.0, interior_only: int = 0, **kwargs: Any
     ) -> None:
-        super().__init__(student, teacher, True, interior_only, weight=weight, **kwargs)
+        super().__init__(student, teacher, 'channel', interior_only, weight=weight, **kwargs)

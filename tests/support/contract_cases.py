@@ -74,7 +74,10 @@ CASES = [
             SCOPES, (None, dict(type='mmkd.PatchMix', variant='permutation')) * 2
         )
     ),
-    Case('FeatureMimic-normalized', 'det', dict(MIMIC['det'], normalize=True), same=('mimic',)),
+    *(
+        Case(f'FeatureMimic-{how}', 'det', dict(MIMIC['det'], normalize=how), same=('mimic',))
+        for how in ('channel', 'map')
+    ),
     *(
         Case(
             f'GPD-{mixer}',

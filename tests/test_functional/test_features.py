@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from mmkd.functional import mimic_loss, standardize
+from mmkd.functional import mimic_loss, normalized, rescaled, standardize
 
 
 def random(*shape, seed=0):
@@ -92,3 +92,45 @@ def test_half_the_distance_of_standardized_maps_is_one_minus_their_correlation()
     ]
     loss = 0.5 * mimic_loss(standardize(a), standardize(b))
     assert float(loss) == pytest.approx((1 - sum(correlations) / 3) * 71 / 72, rel=1e-4)
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 4, 5), (1, 1, 1, 1)])
+def test_a_map_divided_by_its_root_mean_square_equals_loops(shape):
+    x = random(*shape) * 3 + 5
+    values = [float(v) for v in x.flatten()]
+    root = math.sqrt(sum(v * v for v in values) / len(values))
+    expected = [v / root for v in values]
+    assert normalized(x, 'map').flatten().tolist() == pytest.approx(expected, rel=1e-9)
+    assert torch.autograd.gradcheck(lambda x: normalized(x, 'map'), x.requires_grad_())
+
+
+def test_maps_are_standardized_or_left_alone():
+    x = random(2, 3, 4, 5)
+    assert torch.equal(normalized(x, 'channel'), standardize(x)) and normalized(x, None) is x
+
+
+@pytest.mark.parametrize('how', [None, 'channel', 'map'])
+def test_rescaled_is_the_inverse_of_normalized(how):
+    x = random(2, 3, 4, 5) * 3 + 5
+    torch.testing.assert_close(rescaled(normalized(x, how), x, how), x, rtol=1e-5, atol=1e-5)
+
+
+def test_a_map_of_zeros_has_a_finite_gradient():
+    x = torch.zeros(2, 3, 4, 4, requires_grad=True)
+    result = normalized(x, 'map')
+    result.sum().backward()
+    assert not result.any() and x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_the_root_mean_square_is_computed_in_fp32(dtype):
+    result = normalized(torch.full((2, 3, 8, 8), 3e4, dtype=dtype), 'map')
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, torch.ones_like(result), rtol=1e-5, atol=0)
+
+
+def test_half_the_distance_of_maps_of_unit_root_mean_square_is_one_minus_their_cosine():
+    a, b = random(2, 3, 6, 6) + 1, random(2, 3, 6, 6, seed=1)
+    loss = 0.5 * mimic_loss(normalized(a, 'map'), normalized(b, 'map'))
+    cosine = torch.cosine_similarity(a.flatten(), b.flatten(), 0)
+    assert float(loss) == pytest.approx(1 - float(cosine), rel=1e-9)

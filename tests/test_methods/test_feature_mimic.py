@@ -100,7 +100,7 @@ def test_maps_of_different_strides_are_refused_with_the_levels_that_correspond()
 
 def test_normalized_mimic():
     student, teacher = [random(2, 3, 4, 5)], [random(2, 3, 4, 5, seed=1)]
-    method = built(FeatureMimic('a', 'b', normalize=True), student, teacher)
+    method = built(FeatureMimic('a', 'b', normalize='channel'), student, teacher)
     loss = method.compute(student, teacher, plain_view())['mimic']
     sides = []
     for x in (student[0], teacher[0]):

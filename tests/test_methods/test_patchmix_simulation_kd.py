@@ -11,7 +11,7 @@ from mmkd.utils import ConfigError
 
 
 def test_patchmix_simulation_is_the_sum_of_its_parts():
-    feature = dict(student='a', teacher='b', normalize=True, weight=2.0)
+    feature = dict(student='a', teacher='b', normalize='channel', weight=2.0)
     logits = dict(student='c', teacher='d', tau=3.0, weight=0.25)
     student = dict(feature=[random(2, 3, 8, 8)], logits=[random(2, 4)])
     teacher = dict(feature=[random(2, 3, 8, 8, seed=1)], logits=[random(2, 4, seed=1)])

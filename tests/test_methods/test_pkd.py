@@ -32,7 +32,7 @@ def test_equals_one_minus_the_correlation_of_the_channels(channels):
 def test_is_feature_mimic_with_the_papers_weight(interior_only):
     student, teacher, view = [random(2, 3, 8, 8)], [random(2, 3, 8, 8, seed=1)], mixed_view(2)
     ours = built(PKD('a', 'b', interior_only=interior_only), student, teacher)
-    same = FeatureMimic('a', 'b', normalize=True, interior_only=interior_only)
+    same = FeatureMimic('a', 'b', normalize='channel', interior_only=interior_only)
     assert torch.equal(
         ours.compute(student, teacher, view)['mimic'],
         built(same, student, teacher).compute(student, teacher, view)['mimic'],

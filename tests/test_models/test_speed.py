@@ -37,7 +37,7 @@ SLOW = dict(fuse_conv_bn=False)
 
 def step_of(task, folder, **keys):
     """Return a distilled student and the losses of its first step."""
-    methods = dict(feature=dict(MIMIC[task], normalize=True), plain=MIMIC[task])
+    methods = dict(feature=dict(MIMIC[task], normalize='channel'), plain=MIMIC[task])
     # A segmenter's dropout in front of the logits draws anew; an untrained detector's logits are so
     # much alike that their divergence is rounding.
     if task == 'cls':
