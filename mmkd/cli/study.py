@@ -219,7 +219,8 @@ def format_gain(gains: Sequence[float]) -> str:
 
 def format_shares(runs: Sequence[Result]) -> str:
     """Return the gradient of all distillation losses ÷ the task's, by step of the first report."""
-    reports = next((run['gradient_to_task'] for run in runs if 'gradient_to_task' in run), {})
+    reported = (run['gradient_to_task'] for run in runs if 'gradient_to_task' in run)
+    reports: dict[str, Any] = next(reported, {})
     return ', '.join(f'{shares["distillation, all"]:.2g}' for shares in reports.values())
 
 
