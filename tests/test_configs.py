@@ -160,6 +160,7 @@ def test_name(path):
     assert NAME.fullmatch(path.name), 'the pattern is <arch>_<teacher>_<student>_<data>.py'
 
 
+@pytest.mark.slow
 @every_file
 def test_extends_its_base_and_nothing_else(path):
     skip_without_packages(path)

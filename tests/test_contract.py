@@ -93,6 +93,7 @@ def test_everything_registered_is_in_the_table():
     assert {f'mmkd.{name.partition("-")[0]}' for name in BAD} <= registered
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=['bf16', 'fp16'])
 @each
 def test_steps_under_autocast(case, dtype, student):

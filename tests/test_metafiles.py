@@ -111,6 +111,7 @@ def test_origins_are_complete(model):
         assert sources(model) or any('Paper' in entry for entry in entries)
 
 
+@pytest.mark.slow
 @every_model
 def test_origins_are_those_of_the_values(model):
     """The values are the config's, and on a public data set every number has an origin."""

@@ -50,6 +50,7 @@ def test_rows_differ_in_the_method_alone(name):
             assert found == expected, (row['name'], part)
 
 
+@pytest.mark.slow
 def test_twice_the_epochs():
     rows = rows_of('c100-10k-200')
     assert len(rows) == len(rows_of('c100-10k'))
